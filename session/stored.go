@@ -1,0 +1,82 @@
+package session
+
+import "time"
+
+// Stored is a session as the store keeps it: the wish, and what belongs to it on this host.
+type Stored struct {
+	Session
+	// Slot is the session's small number on one host, from 1. It names the session's flows (register and cookie) and
+	// stays the same for as long as the session exists.
+	Slot uint32 `json:"-"`
+	// Identities holds, for each source port, who was behind it when the session was added. Ports are not
+	// identities: when these no longer agree, the copies stop.
+	Identities map[string]Identity `json:"-"`
+}
+
+// Identity is what Interface.external_ids say of who is behind a port. Empty fields were not there.
+type Identity struct {
+	IfaceID     string `json:"ifaceID,omitempty"`
+	AttachedMAC string `json:"attachedMAC,omitempty"`
+}
+
+// State is what a session is doing.
+type State string
+
+// The states of a session (design, "Commands").
+const (
+	Active   State = "Active"
+	Pending  State = "Pending"
+	Degraded State = "Degraded"
+	Failed   State = "Failed"
+	Disabled State = "Disabled"
+)
+
+// Status is a session's state and why, as whoever reconciles last saw it.
+type Status struct {
+	State   State     `json:"state"`
+	Reason  string    `json:"reason,omitempty"`
+	Message string    `json:"message,omitempty"`
+	Since   time.Time `json:"since"`
+	// Collectors has one entry a collector, in the order of the wish.
+	Collectors []CollectorStatus `json:"collectors,omitempty"`
+	// Effective is what was chosen for the wish's defaults.
+	Effective *Effective `json:"effective,omitempty"`
+}
+
+// CollectorStatus is the state of the copies to one collector.
+type CollectorStatus struct {
+	Address string `json:"address"`
+	State   State  `json:"state"`
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
+	// Snaplen is the number of bytes of each frame that are sent to it; SnaplenReason says why.
+	Snaplen       int    `json:"snaplen,omitempty"`
+	SnaplenReason string `json:"snaplenReason,omitempty"`
+	// Origin and Device are where the copies leave from.
+	Origin string `json:"origin,omitempty"`
+	Device string `json:"device,omitempty"`
+}
+
+// Effective is what a session's defaults turned into.
+type Effective struct {
+	SessionID     int      `json:"sessionID"`
+	Snaplen       int      `json:"snaplen,omitempty"`
+	SnaplenReason string   `json:"snaplenReason,omitempty"`
+	Origin        string   `json:"origin,omitempty"`
+	Device        string   `json:"device,omitempty"`
+	Ports         []string `json:"ports,omitempty"`
+}
+
+// Wish is all that the store of one host holds.
+type Wish struct {
+	// Generation is bumped by every writer, in the transaction that writes. 0: nothing was ever written.
+	Generation uint64
+	// InForce is the generation that was last reconciled.
+	InForce uint64
+	// Sessions, sorted by name.
+	Sessions []Stored
+	// Broken holds, by name, the entries that cannot be read, with the reason. They are reported and left alone.
+	Broken map[string]error
+	// Status by session name, as of InForce.
+	Status map[string]Status
+}
