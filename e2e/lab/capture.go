@@ -1,0 +1,382 @@
+//go:build linux
+
+package lab
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Capture is what tcpdump sees on a device of a node, in a file that others decode.
+type Capture struct {
+	node *Node
+	dev  string
+	file string
+	proc *Process
+
+	mu      sync.Mutex
+	stopped bool
+	stats   CaptureStats
+}
+
+// CaptureStats are tcpdump's own figures.
+type CaptureStats struct {
+	Captured int // written to the file
+	Received int // by the filter, in the kernel; more than Captured where -Q left some out
+	Dropped  int // by the kernel, for want of room: the file has a gap
+}
+
+// Capture starts tcpdump on a device of the node and returns when it listens. The filter is one of pcap-filter(7), empty
+// for everything; a frame with a VLAN tag is not "ip". More arguments go to tcpdump, such as "-Q", "in".
+func (n *Node) Capture(ctx context.Context, dev, filter string, args ...string) (*Capture, error) {
+	c := &Capture{node: n, dev: dev, file: n.lab.newFile("%s-%s.pcap", n.name, dev)}
+	// -U and --immediate-mode: a packet is in the file as soon as it was seen. -Z root: Debian's tcpdump becomes another
+	// user, which could not write here and, by the change of credentials, would lose the parent-death signal.
+	tcpdump := []string{"tcpdump", "-i", dev, "-w", c.file, "-U", "--immediate-mode", "-s", "0", "-B", "8192", "-n",
+		"-Z", "root", "--time-stamp-precision=nano"}
+	tcpdump = append(tcpdump, args...)
+	if filter != "" {
+		tcpdump = append(tcpdump, filter)
+	}
+	ctx, cancel := bounded(ctx, toolTimeout)
+	defer cancel()
+	p, err := n.Start(ctx, Command{Args: tcpdump})
+	if err != nil {
+		return nil, err
+	}
+	c.proc = p
+	err = Until(ctx, fmt.Sprintf("tcpdump listens on %q of %s", dev, n), func(context.Context) error {
+		select {
+		case <-p.Done():
+			return Permanent(p.result())
+		default:
+		}
+		if !strings.Contains(p.Stderr(), "listening on ") {
+			return fmt.Errorf("it says %q", p.Stderr())
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(err, p.terminate(time.Second))
+	}
+	return c, nil
+}
+
+func (c *Capture) String() string { return fmt.Sprintf("capture on %q of %s", c.dev, c.node) }
+
+// File is the capture's file, in pcap format. It grows until Stop, and goes when the lab is closed.
+func (c *Capture) File() string { return c.file }
+
+var captureStats = regexp.MustCompile(`(\d+) packets? captured,? *\n?(\d+) packets? received by filter,? *\n?(\d+) packets? dropped by kernel`)
+
+func parseStats(stderr string) (stats CaptureStats, answers int) {
+	all := captureStats.FindAllStringSubmatch(stderr, -1)
+	if len(all) == 0 {
+		return CaptureStats{}, 0
+	}
+	last := all[len(all)-1]
+	stats.Captured, _ = strconv.Atoi(last[1])
+	stats.Received, _ = strconv.Atoi(last[2])
+	stats.Dropped, _ = strconv.Atoi(last[3])
+	return stats, len(all)
+}
+
+// Flush waits until everything that the kernel has put aside for tcpdump is in the file. Packets that are still on
+// their way to the device are not waited for: WaitCount does that.
+func (c *Capture) Flush(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flush(ctx)
+}
+
+// flush asks tcpdump for its figures (SIGUSR1) until it has written what it received. With -Q some are received and
+// left out, so figures that stand still do too. The caller holds c.mu.
+func (c *Capture) flush(ctx context.Context) error {
+	if c.stopped {
+		return nil
+	}
+	ctx, cancel := bounded(ctx, toolTimeout)
+	defer cancel()
+	const still = 8
+	unchanged := 0
+	asked := 0
+	return Until(ctx, fmt.Sprintf("%s is written", c), func(context.Context) error {
+		select {
+		case <-c.proc.Done():
+			return Permanent(fmt.Errorf("tcpdump ended: %w", errors.Join(c.proc.result(), errors.New(c.proc.Stderr()))))
+		default:
+		}
+		stats, answers := parseStats(c.proc.Stderr())
+		if answers < asked {
+			return errors.New("tcpdump has not answered yet")
+		}
+		if asked > 0 {
+			if stats == c.stats {
+				unchanged++
+			} else {
+				unchanged = 0
+			}
+			c.stats = stats
+			if stats.Captured+stats.Dropped >= stats.Received || unchanged >= still {
+				return nil
+			}
+		}
+		asked = answers + 1
+		if err := c.proc.Signal(syscall.SIGUSR1); err != nil {
+			return Permanent(err)
+		}
+		return fmt.Errorf("tcpdump's figures are %+v", stats)
+	})
+}
+
+// Stop ends the capture when everything that was received is in the file. Packets that the kernel dropped are an error,
+// since then the file does not show what was on the wire. It may be called more than once.
+func (c *Capture) Stop(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped {
+		return nil
+	}
+	flushErr := c.flush(ctx)
+	stopErr := c.proc.Stop(ctx)
+	c.stopped = true
+	if err := errors.Join(flushErr, stopErr); err != nil {
+		return fmt.Errorf("stop the %s: %w", c, err)
+	}
+	c.stats, _ = parseStats(c.proc.Stderr())
+	if c.stats.Dropped > 0 {
+		return fmt.Errorf("%s: the kernel dropped packets: %+v", c, c.stats)
+	}
+	return nil
+}
+
+// Stats are tcpdump's figures as of the last Flush or Stop.
+func (c *Capture) Stats() CaptureStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stats
+}
+
+// read flushes a capture that still runs, and runs a decoder over its file. A decoder may then meet a packet that is
+// being written, which is no error.
+func (c *Capture) read(ctx context.Context, args ...string) (string, error) {
+	ctx, cancel := bounded(ctx, 2*toolTimeout)
+	defer cancel()
+	c.mu.Lock()
+	err := c.flush(ctx)
+	running := !c.stopped
+	c.mu.Unlock()
+	if err != nil {
+		return "", err
+	}
+	// A user's own preferences must not change what is decoded.
+	env := []string{"WIRESHARK_CONFIG_DIR=" + c.node.lab.dir + "/wireshark"}
+	out, stderr, err := c.node.lab.run(ctx, nil, "lab", env, Command{Args: args})
+	var exit *exec.ExitError
+	if running && errors.As(err, &exit) && strings.Contains(stderr, "cut short") {
+		err = nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", c, err)
+	}
+	return out, nil
+}
+
+func (c *Capture) tshark(ctx context.Context, displayFilter string, args ...string) (string, error) {
+	tshark := []string{"tshark", "-n", "-r", c.file}
+	if displayFilter != "" {
+		tshark = append(tshark, "-Y", displayFilter)
+	}
+	return c.read(ctx, append(tshark, args...)...)
+}
+
+// Fields lets tshark decode the packets that meet a display filter (empty: all) and returns the named fields of each,
+// in order. A field that occurs more than once in a packet, as ip.src does under ERSPAN, has all its values, from the
+// outermost, separated by commas; one that does not occur is empty. A start of tshark costs about 0.2 s: ask for all
+// fields at once.
+func (c *Capture) Fields(ctx context.Context, displayFilter string, fields ...string) ([][]string, error) {
+	if len(fields) == 0 {
+		return nil, fmt.Errorf("%s: no fields asked for", c)
+	}
+	args := []string{"-T", "fields", "-E", "separator=/t", "-E", "occurrence=a", "-E", "aggregator=,"}
+	for _, f := range fields {
+		args = append(args, "-e", f)
+	}
+	out, err := c.tshark(ctx, displayFilter, args...)
+	if err != nil {
+		return nil, err
+	}
+	rows := [][]string{}
+	for line := range strings.Lines(out) {
+		rows = append(rows, strings.Split(strings.TrimSuffix(line, "\n"), "\t"))
+	}
+	return rows, nil
+}
+
+// Count is how many packets meet a display filter of tshark (empty: all).
+func (c *Capture) Count(ctx context.Context, displayFilter string) (int, error) {
+	if displayFilter == "" {
+		frames, err := c.Frames(ctx)
+		return len(frames), err
+	}
+	rows, err := c.Fields(ctx, displayFilter, "frame.number")
+	return len(rows), err
+}
+
+// WaitCount waits until at least n packets meet a display filter of tshark (empty: all).
+func (c *Capture) WaitCount(ctx context.Context, displayFilter string, n int) error {
+	seen := -1
+	last := errors.New("no packet yet")
+	return Until(ctx, fmt.Sprintf("%s has %d packets that meet %q", c, n, displayFilter), func(ctx context.Context) error {
+		if err := c.Flush(ctx); err != nil {
+			return Permanent(err)
+		}
+		captured := c.Stats().Captured
+		if captured == seen || captured < n {
+			if captured < n {
+				last = fmt.Errorf("it has %d packets in all", captured)
+			}
+			return last
+		}
+		seen = captured
+		got, err := c.Count(ctx, displayFilter)
+		if err != nil {
+			return Permanent(err)
+		}
+		if got < n {
+			last = fmt.Errorf("it has %d, of %d packets in all", got, captured)
+			return last
+		}
+		return nil
+	})
+}
+
+// Tcpdump is what tcpdump prints of the file, with arguments such as -v, -x or a filter.
+func (c *Capture) Tcpdump(ctx context.Context, args ...string) (string, error) {
+	return c.read(ctx, append([]string{"tcpdump", "-n", "-Z", "root", "-r", c.file}, args...)...)
+}
+
+// Frames are the captured frames.
+func (c *Capture) Frames(ctx context.Context) ([]Frame, error) {
+	c.mu.Lock()
+	err := c.flush(ctx)
+	running := !c.stopped
+	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(c.file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c, err)
+	}
+	defer f.Close()
+	frames, err := readPcap(f)
+	if err != nil && (!running || !errors.Is(err, io.ErrUnexpectedEOF)) {
+		return nil, fmt.Errorf("%s: %w", c, err)
+	}
+	return frames, nil
+}
+
+// InnerFrames are the mirrored frames in the ERSPAN packets that meet a display filter (empty: "gre"), in order, without
+// what stood around them. Where a mirrored frame begins is what tshark says, and where it ends what the outer IP header
+// says as tshark reads it; so the test compares with a decoder that is not ours. A packet in which tshark finds no
+// mirrored frame is an error.
+func (c *Capture) InnerFrames(ctx context.Context, displayFilter string) ([][]byte, error) {
+	if displayFilter == "" {
+		displayFilter = "gre"
+	}
+	out, err := c.tshark(ctx, displayFilter, "-T", "pdml", "-j", "frame eth ip ipv6 gre erspan")
+	if err != nil {
+		return nil, err
+	}
+	frames, err := c.Frames(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var doc struct {
+		Packets []pdmlPacket `xml:"packet"`
+	}
+	if err := xml.Unmarshal([]byte(out), &doc); err != nil {
+		return nil, fmt.Errorf("%s: read what tshark says: %w", c, err)
+	}
+	inner := [][]byte{}
+	for _, p := range doc.Packets {
+		number, begin, end, err := p.inner()
+		if err == nil && number > len(frames) {
+			err = errors.New("not in the file")
+		}
+		var data []byte
+		if err == nil {
+			data = frames[number-1].Data
+			end = min(end, len(data)) // the capture or the outer Ethernet may be shorter
+			if begin > end {
+				err = fmt.Errorf("the mirrored frame begins at %d, past its end at %d", begin, end)
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: packet %d: %w", c, number, err)
+		}
+		inner = append(inner, data[begin:end])
+	}
+	return inner, nil
+}
+
+// pdmlPacket is a packet as tshark -T pdml prints it: every protocol and field with its place in the packet.
+type pdmlPacket struct {
+	Protos []struct {
+		Name   string      `xml:"name,attr"`
+		Pos    int         `xml:"pos,attr"`
+		Fields []pdmlField `xml:"field"`
+	} `xml:"proto"`
+}
+
+type pdmlField struct {
+	Name   string      `xml:"name,attr"`
+	Show   string      `xml:"show,attr"`
+	Fields []pdmlField `xml:"field"`
+}
+
+// inner finds the mirrored frame: the first Ethernet header after the first GRE header.
+func (p pdmlPacket) inner() (number, begin, end int, err error) {
+	inGRE := false
+	for _, proto := range p.Protos {
+		find := func(field string) (int, error) {
+			for _, f := range proto.Fields {
+				if f.Name == field {
+					return strconv.Atoi(f.Show)
+				}
+			}
+			return 0, fmt.Errorf("tshark shows no %s", field)
+		}
+		var n int
+		switch {
+		case proto.Name == "frame":
+			number, err = find("frame.number")
+		case proto.Name == "ip" && !inGRE:
+			n, err = find("ip.len")
+			end = proto.Pos + n
+		case proto.Name == "ipv6" && !inGRE:
+			n, err = find("ipv6.plen")
+			end = proto.Pos + 40 + n
+		case proto.Name == "gre":
+			inGRE = true
+		case proto.Name == "eth" && inGRE:
+			return number, proto.Pos, end, nil
+		}
+		if err != nil {
+			return number, 0, 0, err
+		}
+	}
+	return number, 0, 0, errors.New("tshark finds no Ethernet frame after GRE")
+}

@@ -1,0 +1,282 @@
+//go:build linux
+
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// GuestIf says how a guest is attached to a bridge.
+type GuestIf struct {
+	Dev   string   // the guest's device; "eth0" if empty
+	MAC   string   // of the guest's device; empty lets the kernel choose
+	Addrs []string // as 10.0.0.1/24 or 2001:db8::1/64; IPv6 is off where there is none of IPv6
+	MTU   int      // of both ends; 0 is 1500
+
+	// Of the OVS port:
+	Tag         int // 0 is none
+	Trunks      []int
+	VLANMode    string
+	ExternalIDs map[string]string // of the Interface row
+	OFPort      int               // ofport_request; 0 is none
+}
+
+// Attach connects a guest to a bridge of the host by a veth pair: device dev in the guest, and the port, a device of
+// that name, on the bridge. Both ends are without offloads.
+func (h *Host) Attach(ctx context.Context, guest *Node, bridge, port string, g GuestIf) error {
+	if g.Dev == "" {
+		g.Dev = "eth0"
+	}
+	if err := h.attach(ctx, guest, bridge, port, g); err != nil {
+		return fmt.Errorf("attach %s to port %q of bridge %q: %w", guest, port, bridge, err)
+	}
+	return nil
+}
+
+func (h *Host) attach(ctx context.Context, guest *Node, bridge, port string, g GuestIf) error {
+	if err := h.lab.veth(ctx, end{node: h.Node, dev: port}, end{node: guest, dev: g.Dev, mac: g.MAC, addrs: g.Addrs}, g.MTU); err != nil {
+		return err
+	}
+	args := []string{"add-port", bridge, port}
+	if g.Tag != 0 {
+		args = append(args, "tag="+strconv.Itoa(g.Tag))
+	}
+	if len(g.Trunks) > 0 {
+		args = append(args, "trunks="+strings.Trim(strings.Join(strings.Fields(fmt.Sprint(g.Trunks)), ","), "[]"))
+	}
+	if g.VLANMode != "" {
+		args = append(args, "vlan_mode="+g.VLANMode)
+	}
+	if len(g.ExternalIDs) > 0 || g.OFPort != 0 {
+		args = append(args, "--", "set", "interface", port)
+	}
+	for _, k := range slices.Sorted(maps.Keys(g.ExternalIDs)) {
+		args = append(args, fmt.Sprintf("external_ids:%s=%s", strconv.Quote(k), strconv.Quote(g.ExternalIDs[k])))
+	}
+	if g.OFPort != 0 {
+		args = append(args, "ofport_request="+strconv.Itoa(g.OFPort))
+	}
+	if err := h.addPort(ctx, bridge, port, args); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ports[port] = attachment{bridge: bridge, peer: guest, dev: g.Dev}
+	return nil
+}
+
+func (h *Host) addPort(ctx context.Context, bridge, port string, args []string) error {
+	if _, err := h.Vsctl(ctx, args...); err != nil {
+		return err
+	}
+	return h.checkPort(ctx, port)
+}
+
+// Detach removes a port that Attach or Link made, and both ends of its veth pair.
+func (h *Host) Detach(ctx context.Context, port string) error {
+	h.mu.Lock()
+	a, ok := h.ports[port]
+	delete(h.ports, port)
+	h.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("%s: detach port %q: nothing was attached there", h, port)
+	}
+	if _, err := h.Vsctl(ctx, "--if-exists", "del-port", a.bridge, port); err != nil {
+		return fmt.Errorf("detach port %q: %w", port, err)
+	}
+	if err := h.ip(ctx, "link del "+port); err != nil {
+		return fmt.Errorf("detach port %q: %w", port, err)
+	}
+	a.peer.mu.Lock()
+	defer a.peer.mu.Unlock()
+	a.peer.forget(a.dev)
+	return nil
+}
+
+// end is one end of a veth pair.
+type end struct {
+	node  *Node
+	dev   string
+	mac   string
+	addrs []string
+}
+
+// veth connects two nodes.
+func (l *Lab) veth(ctx context.Context, a, b end, mtu int) error {
+	if err := errors.Join(checkDevice(a.dev), checkDevice(b.dev)); err != nil {
+		return err
+	}
+	size := ""
+	if mtu != 0 {
+		size = fmt.Sprintf(" mtu %d", mtu)
+	}
+	address := func(e end) string {
+		if e.mac == "" {
+			return ""
+		}
+		return " address " + e.mac
+	}
+	err := a.node.ip(ctx, fmt.Sprintf("link add name %s%s%s type veth peer name %s%s%s netns %s",
+		a.dev, address(a), size, b.dev, address(b), size, b.node.NetNS()))
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(a.node.setUp(ctx, a.dev, a.addrs), b.node.setUp(ctx, b.dev, b.addrs)); err != nil {
+		return errors.Join(err, a.node.ip(ctx, "link del "+a.dev))
+	}
+	return nil
+}
+
+// NodeIf is a device of a node.
+type NodeIf struct {
+	Dev   string
+	MAC   string
+	Addrs []string
+}
+
+// Connect puts a cable (a veth pair) between two nodes, past any Open vSwitch.
+func Connect(ctx context.Context, a *Node, aIf NodeIf, b *Node, bIf NodeIf, mtu int) error {
+	err := a.lab.veth(ctx, end{a, aIf.Dev, aIf.MAC, aIf.Addrs}, end{b, bIf.Dev, bIf.MAC, bIf.Addrs}, mtu)
+	if err != nil {
+		return fmt.Errorf("connect %s and %s: %w", a, b, err)
+	}
+	return nil
+}
+
+// Link puts a cable between bridges of two hosts; each end is a port of its bridge. MTU 0 is 1500.
+func Link(ctx context.Context, a *Host, bridgeA, portA string, b *Host, bridgeB, portB string, mtu int) error {
+	err := a.lab.veth(ctx, end{node: a.Node, dev: portA}, end{node: b.Node, dev: portB}, mtu)
+	if err != nil {
+		return fmt.Errorf("link %s and %s: %w", a, b, err)
+	}
+	for _, e := range []struct {
+		h, peer           *Host
+		bridge, port, dev string
+	}{{a, b, bridgeA, portA, portB}, {b, a, bridgeB, portB, portA}} {
+		if err := e.h.addPort(ctx, e.bridge, e.port, []string{"add-port", e.bridge, e.port}); err != nil {
+			return fmt.Errorf("link %s and %s: %w", a, b, err)
+		}
+		e.h.mu.Lock()
+		e.h.ports[e.port] = attachment{bridge: e.bridge, peer: e.peer.Node, dev: e.dev}
+		e.h.mu.Unlock()
+	}
+	return nil
+}
+
+// Underlay gives a bridge's own port addresses, as userspace tunnels need, and waits until ovs-vswitchd has seen them.
+// They are there again after StartVswitchd. MTU 0 leaves it to OVS (the least of the bridge's ports).
+func (h *Host) Underlay(ctx context.Context, bridge string, mtu int, addrs ...string) error {
+	u := underlay{bridge: bridge, mtu: mtu, addrs: addrs}
+	if err := h.underlay(ctx, u); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.nets = append(slices.DeleteFunc(h.nets, func(o underlay) bool { return o.bridge == bridge }), u)
+	return nil
+}
+
+func (h *Host) underlay(ctx context.Context, u underlay) error {
+	fail := func(err error) error { return fmt.Errorf("underlay on bridge %q: %w", u.bridge, err) }
+	prefixes, err := parsePrefixes(u.addrs)
+	if err != nil {
+		return fail(err)
+	}
+	if err := h.setUp(ctx, u.bridge, u.addrs); err != nil {
+		return fail(err)
+	}
+	if u.mtu != 0 {
+		if _, err := h.Vsctl(ctx, "set", "interface", u.bridge, fmt.Sprintf("mtu_request=%d", u.mtu)); err != nil {
+			return fail(err)
+		}
+	}
+	for _, p := range prefixes {
+		if err := h.waitRoute(ctx, netip.PrefixFrom(p.Addr(), p.Addr().BitLen()), u.bridge); err != nil {
+			return fail(err)
+		}
+		if err := h.waitRoute(ctx, p.Masked(), u.bridge); err != nil {
+			return fail(err)
+		}
+	}
+	return nil
+}
+
+// Route adds or replaces a route and waits until ovs-vswitchd has seen it. It is there again after StartVswitchd.
+func (h *Host) Route(ctx context.Context, dst string, via netip.Addr) error {
+	r := hostRoute{dst: dst, via: via}
+	if err := h.route(ctx, r); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.routes = append(slices.DeleteFunc(h.routes, func(o hostRoute) bool { return o.dst == dst }), r)
+	return nil
+}
+
+func (h *Host) route(ctx context.Context, r hostRoute) error {
+	if err := h.Node.Route(ctx, r.dst, r.via); err != nil {
+		return err
+	}
+	prefix := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	if r.via.Is6() {
+		prefix = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	if r.dst != "default" {
+		var err error
+		if prefix, err = netip.ParsePrefix(r.dst); err != nil {
+			return fmt.Errorf("%s: route to %q: %w", h, r.dst, err)
+		}
+	}
+	return h.waitRoute(ctx, prefix, "")
+}
+
+// waitRoute waits until ovs-vswitchd has a route to a prefix, through a device unless that is empty.
+func (h *Host) waitRoute(ctx context.Context, prefix netip.Prefix, dev string) error {
+	return Until(ctx, fmt.Sprintf("ovs-vswitchd of %s has the route to %s", h, prefix), func(ctx context.Context) error {
+		out, err := h.Appctl(ctx, "ovs/route/show")
+		if err != nil {
+			return err
+		}
+		// "Cached: 192.0.2.1/32 dev br-ul SRC 192.0.2.1 local"
+		for line := range strings.Lines(out) {
+			f := strings.Fields(line)
+			if len(f) < 2 {
+				continue
+			}
+			if p, err := netip.ParsePrefix(f[1]); err != nil || p != prefix {
+				continue
+			}
+			if i := slices.Index(f, "dev"); dev == "" || i >= 0 && i+1 < len(f) && f[i+1] == dev {
+				return nil
+			}
+		}
+		return fmt.Errorf("it has:\n%s", out)
+	})
+}
+
+// Neighbor makes ovs-vswitchd learn the hardware address of a directly reachable collector or gateway, and waits until
+// it has: in userspace the first packet to an unknown neighbour is lost.
+func (h *Host) Neighbor(ctx context.Context, addr netip.Addr) error {
+	return Until(ctx, fmt.Sprintf("ovs-vswitchd of %s knows the neighbour %s", h, addr), func(ctx context.Context) error {
+		if _, err := Ping(ctx, h.Node, addr, PingOptions{Count: 1}); err != nil {
+			return err
+		}
+		out, err := h.Appctl(ctx, "tnl/neigh/show")
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(out) {
+			if f := strings.Fields(line); len(f) > 0 && f[0] == addr.String() {
+				return nil
+			}
+		}
+		return fmt.Errorf("it has:\n%s", out)
+	})
+}

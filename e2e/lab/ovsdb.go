@@ -1,0 +1,75 @@
+//go:build linux
+
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"time"
+)
+
+// transact sends one transaction to an ovsdb-server (RFC 7047, section 4.1.3) and returns the result of each operation.
+func transact(ctx context.Context, socket string, operations ...map[string]any) ([]json.RawMessage, error) {
+	ctx, cancel := bounded(ctx, toolTimeout)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the database: %w", err)
+	}
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+
+	params := []any{"Open_vSwitch"}
+	for _, op := range operations {
+		params = append(params, op)
+	}
+	if err := json.NewEncoder(conn).Encode(map[string]any{"method": "transact", "params": params, "id": 0}); err != nil {
+		return nil, fmt.Errorf("send transaction: %w", err)
+	}
+	var reply struct {
+		Result []json.RawMessage
+		Error  json.RawMessage
+	}
+	if err := json.NewDecoder(conn).Decode(&reply); err != nil {
+		return nil, fmt.Errorf("read the transaction's reply: %w", err)
+	}
+	if len(reply.Error) > 0 && string(reply.Error) != "null" {
+		return nil, fmt.Errorf("transaction refused: %s", reply.Error)
+	}
+	for _, r := range reply.Result {
+		var failed struct{ Error, Details string }
+		if json.Unmarshal(r, &failed) == nil && failed.Error != "" {
+			return nil, fmt.Errorf("transaction failed: %s: %s", failed.Error, failed.Details)
+		}
+	}
+	if len(reply.Result) < len(operations) {
+		return nil, fmt.Errorf("transaction has %d results for %d operations", len(reply.Result), len(operations))
+	}
+	return reply.Result, nil
+}
+
+// selectRows reads columns of the rows of a table that meet the conditions.
+func selectRows(ctx context.Context, socket, table string, where []any, columns []string, into any) error {
+	if where == nil {
+		where = []any{}
+	}
+	results, err := transact(ctx, socket, map[string]any{"op": "select", "table": table, "where": where, "columns": columns})
+	if err != nil {
+		return fmt.Errorf("read table %s: %w", table, err)
+	}
+	var rows struct{ Rows json.RawMessage }
+	if err := json.Unmarshal(results[0], &rows); err != nil {
+		return fmt.Errorf("read table %s: %w", table, err)
+	}
+	if err := json.Unmarshal(rows.Rows, into); err != nil {
+		return fmt.Errorf("read table %s: %w", table, err)
+	}
+	return nil
+}

@@ -1,0 +1,61 @@
+//go:build linux
+
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// pollInterval is how often a condition is looked at: short against what is waited for, long against the look.
+const pollInterval = 5 * time.Millisecond
+
+type permanentError struct{ error }
+
+func (e permanentError) Unwrap() error { return e.error }
+
+// Permanent marks an error of a condition as one that waiting does not cure: Until returns it at once.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return permanentError{err}
+}
+
+// Until looks at a condition until it holds (nil), until it says that it never will (Permanent), or until ctx ends.
+// The error then names what was waited for and what the condition last said. Without a deadline in ctx it waits 15 s.
+func Until(ctx context.Context, what string, condition func(context.Context) error) error {
+	ctx, cancel := bounded(ctx, toolTimeout)
+	defer cancel()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	var last error
+	for {
+		err := condition(ctx)
+		if err == nil {
+			return nil
+		}
+		var permanent permanentError
+		if errors.As(err, &permanent) {
+			return fmt.Errorf("wait until %s: %w", what, permanent.error)
+		}
+		if ctx.Err() == nil || last == nil {
+			last = err // a condition that ctx interrupted says nothing new
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait until %s: %w; last: %w", what, ctx.Err(), last)
+		case <-tick.C:
+		}
+	}
+}
+
+// bounded gives ctx a deadline if it has none.
+func bounded(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, d)
+}
