@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 )
@@ -24,6 +25,9 @@ const (
 	MaxSnaplen = 65535
 )
 
+// allowedSnaplen is what [ParseSnaplen] allows, for errors.
+var allowedSnaplen = fmt.Sprintf("auto, off, or a number of bytes in %d..%d", MinSnaplen, MaxSnaplen)
+
 // SnaplenBytes is a snaplen of n bytes.
 func SnaplenBytes(n int) Snaplen { return Snaplen{bytes: n} }
 
@@ -44,7 +48,7 @@ func (s Snaplen) String() string {
 // IsZero reports whether s is the default, SnaplenAuto.
 func (s Snaplen) IsZero() bool { return s == SnaplenAuto }
 
-// ParseSnaplen reads "auto", "off" or a number of bytes, MinSnaplen..MaxSnaplen.
+// ParseSnaplen reads "auto" (or nothing), "off", or a number of bytes, MinSnaplen..MaxSnaplen, as [ParseNumber] does.
 func ParseSnaplen(text string) (Snaplen, error) {
 	switch text {
 	case "auto", "":
@@ -52,9 +56,12 @@ func ParseSnaplen(text string) (Snaplen, error) {
 	case "off":
 		return SnaplenOff, nil
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < MinSnaplen || n > MaxSnaplen {
-		return Snaplen{}, fmt.Errorf("snaplen %q: want auto, off, or a number of bytes in %d..%d", text, MinSnaplen, MaxSnaplen)
+	n, err := ParseNumber(text)
+	if err != nil {
+		return Snaplen{}, fmt.Errorf("snaplen %w; want %s", err, allowedSnaplen)
+	}
+	if n < MinSnaplen || n > MaxSnaplen {
+		return Snaplen{}, fmt.Errorf("snaplen %q: want %s", text, allowedSnaplen)
 	}
 	return SnaplenBytes(n), nil
 }
@@ -67,11 +74,22 @@ func (s Snaplen) MarshalJSON() ([]byte, error) {
 	return json.Marshal(s.String())
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads what MarshalJSON writes. A null changes nothing, as everywhere in encoding/json.
 func (s *Snaplen) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		return nil
+	}
 	var text string
-	if err := json.Unmarshal(data, &text); err != nil {
-		text = string(data)
+	if data[0] == '"' {
+		if err := json.Unmarshal(data, &text); err != nil {
+			return err
+		}
+	} else {
+		var n int
+		if err := json.Unmarshal(data, &n); err != nil {
+			return errors.New("snaplen " + string(data) + ": want " + allowedSnaplen)
+		}
+		text = strconv.Itoa(n)
 	}
 	parsed, err := ParseSnaplen(text)
 	if err != nil {

@@ -1,0 +1,23 @@
+package session
+
+import (
+	"fmt"
+	"strings"
+)
+
+// directions is what [ParseDirection] allows, for errors.
+const directions = "ingress (rx), egress (tx) or both"
+
+// ParseDirection reads a direction in either vocabulary: ingress or rx (from the port into the bridge), egress or tx
+// (from the bridge to the port), both.
+func ParseDirection(text string) (Direction, error) {
+	switch strings.ToLower(text) {
+	case "ingress", "rx":
+		return Ingress, nil
+	case "egress", "tx":
+		return Egress, nil
+	case "both":
+		return Both, nil
+	}
+	return "", fmt.Errorf("direction %q: want %s", text, directions)
+}

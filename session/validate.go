@@ -1,0 +1,139 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/ovs-erspan/ovs-erspan/erspan"
+)
+
+// Ranges of numbers that no other package has.
+const (
+	MinVLAN = 1 // IEEE 802.1Q: 0 is "no VLAN", 4095 is reserved
+	MaxVLAN = 4094
+	MaxDSCP = 63 // RFC 2474: 6 bits
+	MinTTL  = 1
+	MaxTTL  = 255
+)
+
+// Validate reports everything that is wrong with s and can be seen without the host and the other sessions: each
+// fault a [FieldError], joined (see [Flatten]). It is the same for a session and for s.Defaulted().
+func (s Session) Validate() error {
+	s = s.Defaulted()
+	f := &faults{session: s.Name}
+	if err := CheckName(s.Name); err != nil {
+		f.addErr(err)
+	}
+	f.checkCommon(s)
+	switch s.Type {
+	case Source:
+		f.checkSource(s)
+	case Destination:
+		f.checkDestination(s)
+	default:
+		// Which fields belong to it cannot be said: the rest waits until the type is right.
+		f.add(FieldError{Field: "type", Value: string(s.Type), Allowed: "source or destination"})
+	}
+	return f.err()
+}
+
+// addErr adds a FieldError that was made without knowing the session.
+func (f *faults) addErr(err error) {
+	var e *FieldError
+	if errors.As(err, &e) {
+		f.add(*e)
+		return
+	}
+	f.list = append(f.list, err)
+}
+
+func (f *faults) checkCommon(s Session) {
+	f.checkDescription(s.Description)
+	f.checkHeader(s)
+	if s.ExpiresAt != nil && (s.ExpiresAt.IsZero() || s.ExpiresAt.UTC().Year() > 9999 || s.ExpiresAt.UTC().Year() < 1) {
+		f.add(FieldError{Field: "expiresAt", Value: s.ExpiresAt.String(), Allowed: "a time in RFC 3339, such as 2030-01-31T18:00:00Z"})
+	}
+}
+
+func (f *faults) checkDescription(text string) {
+	const field, allowed = "description", "one line of text, at most 256 characters"
+	switch {
+	case !utf8.ValidString(text):
+		f.add(FieldError{Field: field, Value: text, Reason: "is not UTF-8", Allowed: allowed})
+	case slices.ContainsFunc([]rune(text), unprintable):
+		f.add(FieldError{Field: field, Value: text, Reason: "has a control character or line break in it", Allowed: allowed})
+	case utf8.RuneCountInString(text) > MaxDescriptionLen:
+		f.add(FieldError{Field: field, Value: text, Reason: fmt.Sprintf("has %d characters", utf8.RuneCountInString(text)), Allowed: allowed})
+	}
+}
+
+// checkHeader checks the ERSPAN header's fields, which both types of session have.
+func (f *faults) checkHeader(s Session) {
+	h := s.ERSPAN
+	version := erspan.Version(h.Version)
+	switch h.Version {
+	case int(erspan.Version1), int(erspan.Version2):
+	case 0:
+		// Only in a destination session, where it takes either.
+		if h.Index != nil {
+			f.add(FieldError{Field: "erspan.index", Value: strconv.Itoa(*h.Index), Reason: "only version 1 has it", Remedy: "set erspan.version to 1"})
+		}
+		if h.HardwareID != nil {
+			f.add(FieldError{Field: "erspan.hardwareID", Value: strconv.Itoa(*h.HardwareID), Reason: "only version 2 has it", Remedy: "set erspan.version to 2"})
+		}
+	default:
+		f.add(versionFault(strconv.Itoa(h.Version)))
+	}
+	if version == erspan.Version2 && h.Index != nil {
+		f.add(FieldError{Field: "erspan.index", Value: strconv.Itoa(*h.Index), Reason: "version 2 (Type III) has no index",
+			Remedy: "leave it out, or set erspan.version to 1"})
+	}
+	if version == erspan.Version1 && h.HardwareID != nil {
+		f.add(FieldError{Field: "erspan.hardwareID", Value: strconv.Itoa(*h.HardwareID), Reason: "version 1 (Type II) has no hardware id",
+			Remedy: "leave it out, or set erspan.version to 2"})
+	}
+	f.checkRange("erspan.sessionID", h.SessionID, 0, erspan.MaxSessionID)
+	f.checkRange("erspan.index", h.Index, 0, erspan.MaxIndex)
+	f.checkRange("erspan.hardwareID", h.HardwareID, 0, erspan.MaxHardwareID)
+}
+
+// versionFault answers the two mistakes that people make: counting types instead of versions, and asking for Type I.
+func versionFault(value string) FieldError {
+	e := FieldError{Field: "erspan.version", Value: value, Allowed: "1 (Type II) or 2 (Type III)"}
+	switch value {
+	case "3":
+		e.Remedy = "ERSPAN Type III is version 2"
+	case "0":
+		e.Remedy = "Open vSwitch does not speak Type I"
+	}
+	return e
+}
+
+func (f *faults) checkRange(field string, n *int, low, high int) {
+	if n != nil && (*n < low || *n > high) {
+		f.add(rangeFault(field, *n, low, high))
+	}
+}
+
+func rangeFault(field string, n, low, high int) FieldError {
+	return FieldError{Field: field, Value: strconv.Itoa(n), Allowed: fmt.Sprintf("%d..%d", low, high)}
+}
+
+// checkPort checks the name of a bridge or a port.
+func (f *faults) checkPort(field, name string) {
+	if reason := portNameFault(name); reason != "" {
+		f.add(FieldError{Field: field, Value: name, Reason: reason, Remedy: "give the name as in ovs-vsctl show"})
+	}
+}
+
+// address shows an address in an error; the zero Addr, which prints as "invalid IP", as nothing.
+func address(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
