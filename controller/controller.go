@@ -1,0 +1,68 @@
+package controller
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/ovs-erspan/ovs-erspan/flows"
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// DB is Open vSwitch's database (package ovsdb).
+type DB interface {
+	// State is what was last observed.
+	State() (flows.State, error)
+	// Apply commits the changes in one transaction and returns when ovs-vswitchd has taken them over.
+	Apply(ctx context.Context, ops []flows.RowOp) error
+	// Wish is what the store holds.
+	Wish() (session.Wish, error)
+	// Update changes the wish, with a new generation, or fails and changes nothing.
+	Update(ctx context.Context, change func(*session.Wish) error) (generation uint64, err error)
+	// Report keeps each session's status, and the generation that they belong to, where commands find them.
+	Report(ctx context.Context, inForce uint64, status map[string]session.Status) error
+}
+
+// OpenFlow moves flows to and from bridges (package openflow).
+type OpenFlow interface {
+	Dump(ctx context.Context, bridge string) ([]flows.Entry, error)
+	// Canonical renders flows as Dump shows them; a *flows.BadMatchError names a user's match that cannot be.
+	Canonical(ctx context.Context, all []flows.Flow) ([]flows.Line, error)
+	Apply(ctx context.Context, bridge string, changes flows.FlowChanges) error
+	Touch(ctx context.Context, bridge string) error
+}
+
+// Vswitchd answers what only ovs-vswitchd knows (package vswitchd).
+type Vswitchd interface {
+	WaitRevalidated(ctx context.Context, touch func(context.Context) error) error
+	// Neighbors by the bridge that they are reached through.
+	Neighbors(ctx context.Context) (map[string]map[netip.Addr]bool, error)
+}
+
+// Underlay is the host's network towards collectors (package underlay).
+type Underlay interface {
+	Paths(keys []flows.PathKey) (map[flows.PathKey]flows.Path, error)
+	Prime(path flows.Path) error
+}
+
+// Controller reconciles one Open vSwitch. One at a time may: the caller holds the lock.
+type Controller struct {
+	DB       DB
+	OpenFlow OpenFlow
+	Vswitchd Vswitchd
+	Underlay Underlay
+	Now      func() time.Time
+	Log      *slog.Logger
+	// Reached, where set, is told of each step before it is taken. Tests end the process there.
+	Reached func(step string)
+}
+
+// NeighborWait bounds how long a reconcile waits for next hops that do not answer.
+const NeighborWait = time.Second
+
+func (c *Controller) reached(step string) {
+	if c.Reached != nil {
+		c.Reached(step)
+	}
+}

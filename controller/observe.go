@@ -1,0 +1,132 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/ovs-erspan/ovs-erspan/flows"
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// Plan is what a wish makes of what is observed now.
+type Plan struct {
+	Input   flows.Input
+	Program flows.Program
+	Rows    flows.Changes
+	// Flows are the wished flows by tap bridge, in canonical form; a tap bridge that is no longer needed has none.
+	Flows map[string][]flows.Line
+}
+
+// Plan observes, and plans for the sessions. It changes nothing.
+func (c *Controller) Plan(ctx context.Context, sessions []session.Stored) (Plan, error) {
+	state, err := c.DB.State()
+	if err != nil {
+		return Plan{}, err
+	}
+	in := flows.Input{State: state, Rejected: map[string]string{}}
+	for _, s := range sessions {
+		if s.ExpiresAt == nil || c.Now().Before(*s.ExpiresAt) {
+			in.Sessions = append(in.Sessions, s)
+		}
+	}
+	if in.Paths, err = c.paths(ctx, state, in.Sessions); err != nil {
+		return Plan{}, err
+	}
+	return c.plan(ctx, in)
+}
+
+// plan builds the program; a session whose match Open vSwitch's parser refuses is failed by itself.
+func (c *Controller) plan(ctx context.Context, in flows.Input) (Plan, error) {
+	for {
+		p := Plan{Input: in, Program: flows.Build(in), Flows: map[string][]flows.Line{}}
+		p.Rows = flows.RowChanges(in.State, p.Program)
+		for name, b := range in.State.Bridges {
+			if flows.Ours(b.ExternalIDs) {
+				p.Flows[name] = nil
+			}
+		}
+		err := c.canonical(ctx, &p)
+		var bad *flows.BadMatchError
+		if !errors.As(err, &bad) {
+			return p, err
+		}
+		if !reject(in, bad) {
+			return p, err
+		}
+	}
+}
+
+func (c *Controller) canonical(ctx context.Context, p *Plan) error {
+	for _, tb := range p.Program.TapBridges {
+		lines, err := c.OpenFlow.Canonical(ctx, tb.Flows)
+		if err != nil {
+			return err
+		}
+		p.Flows[tb.Name] = lines
+	}
+	return nil
+}
+
+// reject marks the sessions that have the match; it is false where none has.
+func reject(in flows.Input, bad *flows.BadMatchError) bool {
+	found := false
+	for _, s := range in.Sessions {
+		if _, already := in.Rejected[s.Name]; already || !hasMatch(s.Session, bad.Expr) {
+			continue
+		}
+		in.Rejected[s.Name] = bad.Error()
+		found = true
+	}
+	return found
+}
+
+func hasMatch(s session.Session, expr string) bool {
+	return slices.ContainsFunc(s.Match, func(r session.Rule) bool {
+		if r.PermitBothWays != "" {
+			back, _ := session.ExchangeDirections(r.PermitBothWays)
+			return r.PermitBothWays == expr || back == expr
+		}
+		return r.Permit == expr || r.Deny == expr
+	})
+}
+
+// paths observes the way to each collector. Where a bridge of the userspace datapath does the tunnelling, its own list of
+// neighbours counts, not the kernel's.
+func (c *Controller) paths(ctx context.Context, state flows.State, sessions []session.Stored) (map[flows.PathKey]flows.Path, error) {
+	keys := flows.PathKeys(sessions)
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	paths, err := c.Underlay.Paths(keys)
+	if err != nil {
+		return nil, err
+	}
+	return paths, c.overlayNeighbors(ctx, state, paths)
+}
+
+func (c *Controller) overlayNeighbors(ctx context.Context, state flows.State, paths map[flows.PathKey]flows.Path) error {
+	userspace := func(p flows.Path) bool {
+		b := state.Bridges[p.Device]
+		return b != nil && b.NormalDatapathType() == "netdev"
+	}
+	any := false
+	for _, p := range paths {
+		any = any || userspace(p)
+	}
+	if !any {
+		return nil
+	}
+	known, err := c.Vswitchd.Neighbors(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for neighbours: %w", err)
+	}
+	for key, p := range paths {
+		if userspace(p) {
+			p.HasNeighbor = known[p.Device][p.NextHop]
+			paths[key] = p
+		}
+	}
+	return nil
+}

@@ -1,0 +1,152 @@
+package flows
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Flow is one OpenFlow flow of a tap bridge.
+type Flow struct {
+	Table    Table
+	Priority int
+	Cookie   Cookie
+	Match    Match
+	Actions  []Action
+}
+
+// Match is what a flow matches: fields of ours, in the order in which Open vSwitch prints them, and a user's expression
+// that only Open vSwitch can put into its canonical form.
+type Match struct {
+	Fields []string
+	Expr   string
+}
+
+// Action is one action, as text in Open vSwitch's canonical form (ovs-actions(7)).
+type Action string
+
+// Line is a flow as text in Open vSwitch's canonical form, so that what is wished and what is there can be compared.
+type Line struct {
+	Table    Table
+	Priority int
+	Cookie   Cookie
+	Match    string
+	Actions  string
+}
+
+// Line renders the flow. With a user's expression in the match it is not yet in canonical form.
+func (f Flow) Line() Line {
+	fields := slices.Clone(f.Match.Fields)
+	if f.Match.Expr != "" {
+		fields = append(fields, f.Match.Expr)
+	}
+	actions := make([]string, len(f.Actions))
+	for i, a := range f.Actions {
+		actions[i] = string(a)
+	}
+	return Line{f.Table, f.Priority, f.Cookie, strings.Join(fields, ","), strings.Join(actions, ",")}
+}
+
+// String is the line as ovs-ofctl(8) reads it in a flow file.
+func (l Line) String() string {
+	match := l.Match
+	if match != "" {
+		match = "," + match
+	}
+	return fmt.Sprintf("cookie=%#x,table=%d,priority=%d%s,actions=%s", uint64(l.Cookie), int(l.Table), l.Priority, match, l.Actions)
+}
+
+// Key is what makes two lines the same flow for OpenFlow: adding the one replaces the other.
+func (l Line) Key() string { return fmt.Sprintf("%d %d %s", int(l.Table), l.Priority, l.Match) }
+
+// SortFlows puts flows into the order of the pipeline: table, falling priority, cookie, match.
+func SortFlows(flows []Flow) {
+	slices.SortFunc(flows, func(a, b Flow) int {
+		return cmp.Or(
+			cmp.Compare(a.Table, b.Table),
+			cmp.Compare(b.Priority, a.Priority),
+			cmp.Compare(a.Cookie, b.Cookie),
+			cmp.Compare(a.Line().Match, b.Line().Match),
+		)
+	})
+}
+
+// hexNumber is how Open vSwitch prints numbers in registers and tunnel fields: 0 as "0", all else in hexadecimal.
+func hexNumber(n uint64) string {
+	if n == 0 {
+		return "0"
+	}
+	return "0x" + strconv.FormatUint(n, 16)
+}
+
+func drop() []Action { return []Action{"drop"} }
+
+func gotoTable(t Table) Action { return Action(fmt.Sprintf("goto_table:%d", int(t))) }
+
+func setField(value, field string) Action {
+	return Action("set_field:" + value + "->" + field)
+}
+
+func setNumber(n uint64, field string) Action {
+	if n == 0 {
+		return setField("0", field)
+	}
+	return setField(hexNumber(n), field)
+}
+
+// cloneInto hands a copy to a session: the clone keeps what the session's tables change from the next session.
+func cloneInto(t Table, slot uint32) Action {
+	return Action(fmt.Sprintf("clone(%s,resubmit(,%d))", setNumber(uint64(slot), slotRegister), int(t)))
+}
+
+// setTunnelDst sets the outer destination and clears the other family's, which an earlier collector may have left set:
+// Open vSwitch would prefer IPv4.
+func setTunnelDst(collector netip.Addr, clearOther bool) []Action {
+	dst, other, zero := "tun_dst", "tun_ipv6_dst", "::"
+	if collector.Is6() {
+		dst, other, zero = "tun_ipv6_dst", "tun_dst", "0.0.0.0"
+	}
+	actions := []Action{setField(collector.String(), dst)}
+	if clearOther {
+		actions = append([]Action{setField(zero, other)}, actions...)
+	}
+	return actions
+}
+
+// outputCut outputs at most maxLen bytes of the frame.
+func outputCut(port, maxLen int) Action {
+	return Action(fmt.Sprintf("output(port=%d,max_len=%d)", port, maxLen))
+}
+
+func inPort(port int) string { return "in_port=" + strconv.Itoa(port) }
+
+func slotIs(slot uint32) string { return slotRegister + "=" + hexNumber(uint64(slot)) }
+
+// Entry is a flow of a bridge with its counters.
+type Entry struct {
+	Line
+	Packets uint64
+	Bytes   uint64
+	Age     time.Duration
+}
+
+// Lines are the entries without their counters.
+func Lines(entries []Entry) []Line {
+	lines := make([]Line, len(entries))
+	for i, e := range entries {
+		lines[i] = e.Line
+	}
+	return lines
+}
+
+// BadMatchError is a user's match that Open vSwitch's parser does not take, or does not take for what it says.
+type BadMatchError struct {
+	Expr   string
+	Reason string
+}
+
+func (e *BadMatchError) Error() string { return fmt.Sprintf("match %q: %s", e.Expr, e.Reason) }

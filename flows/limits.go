@@ -1,0 +1,193 @@
+package flows
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// What one packet may cost, over all taps that it can hit. Open vSwitch gives a packet 64 kB of datapath actions (about
+// 700 truncated copies) and 4096 resubmits, and takes them from production's own pipeline: beyond, production loses
+// everything. The bounds leave most of that to production.
+const (
+	MaxCopiesPerPacket    = 256
+	MaxResubmitsPerPacket = 1024
+	// MaxMirrors is what OVS allows on one bridge (ofproto/ofproto-dpif-mirror.h, MAX_MIRRORS).
+	MaxMirrors = 32
+)
+
+// resubmitsPerTap: the way through tables 0 and 5.
+const resubmitsPerTap = 2
+
+// limits keeps count, while sessions are admitted one by one, of mirrors on each bridge and of what a packet can cost in
+// each group of bridges that patch ports join.
+type limits struct {
+	group   map[string]string // production bridge -> its group's name
+	foreign map[string]int    // mirrors on each bridge that are not ours
+	taps    map[string]map[string]bool
+	sums    map[string]*cost
+}
+
+// cost is what a packet can meet in one group of bridges: every tap that mirrors egress (a flooded packet leaves through
+// all of them), and the ingress taps of the port it came through.
+type cost struct {
+	copies, resubmits int
+	inCopies          map[string]int // by bridge/port
+	inResubmits       map[string]int
+	via               map[string]int // copies that leave through each underlay device
+	names             []string
+}
+
+type refusal struct{ reason, text string }
+
+func newLimits(state State) *limits {
+	l := &limits{group: map[string]string{}, foreign: map[string]int{}, taps: map[string]map[string]bool{}, sums: map[string]*cost{}}
+	peers := map[string]string{} // patch interface -> bridge
+	for _, name := range slices.Sorted(maps.Keys(state.Bridges)) {
+		l.group[name] = name
+		for _, m := range state.Bridges[name].Mirrors {
+			if !Ours(m.ExternalIDs) {
+				l.foreign[name]++
+			}
+		}
+		for _, p := range state.Bridges[name].Ports {
+			for _, i := range p.Interfaces {
+				if i.Type == "patch" && !Ours(p.ExternalIDs) {
+					peers[i.Name] = name
+				}
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(state.Bridges)) {
+		for _, p := range state.Bridges[name].Ports {
+			for _, i := range p.Interfaces {
+				if other, ok := peers[i.Options["peer"]]; ok && i.Type == "patch" && !Ours(p.ExternalIDs) {
+					l.join(l.group[name], l.group[other])
+				}
+			}
+		}
+	}
+	return l
+}
+
+func (l *limits) join(a, b string) {
+	first := min(a, b)
+	for bridge, g := range l.group {
+		if g == a || g == b {
+			l.group[bridge] = first
+		}
+	}
+}
+
+// admit counts the session in, or says why it does not fit and leaves everything as it was.
+func (l *limits) admit(pl *planned) *refusal {
+	bridge := pl.wish.Bridge
+	var added []string
+	for _, w := range pl.wishes {
+		if key := w.tapKey(); !l.taps[bridge][key] {
+			added = append(added, key)
+		}
+	}
+	if have := l.foreign[bridge] + len(l.taps[bridge]); have+len(added) > MaxMirrors {
+		return &refusal{ReasonMirrorSlots, fmt.Sprintf(
+			"bridge %q has %d of %d mirrors in use (%d not ours); this session needs %d more and %d are left: give it the same sources, VLANs and direction as another session, or remove one",
+			bridge, have, MaxMirrors, l.foreign[bridge], len(added), max(0, MaxMirrors-have))}
+	}
+	was := l.sums[l.group[bridge]].clone()
+	if l.taps[bridge] == nil {
+		l.taps[bridge] = map[string]bool{}
+	}
+	for _, key := range added {
+		l.taps[bridge][key] = true
+	}
+	sum := was.clone()
+	l.sums[l.group[bridge]] = sum
+	sum.add(pl, added)
+	if worst := l.worst(); worst != nil {
+		for _, key := range added {
+			delete(l.taps[bridge], key)
+		}
+		l.sums[l.group[bridge]] = was
+		return worst
+	}
+	return nil
+}
+
+// add counts a session's copies and resubmits into the group.
+func (c *cost) add(pl *planned, newTaps []string) {
+	copies := 0
+	for _, co := range pl.out.Collectors {
+		if co.MaxLen > 0 {
+			copies++
+			c.via[co.Path.Device] += len(pl.wishes)
+		}
+	}
+	resubmits := 1
+	if len(pl.wish.Match) > 0 {
+		resubmits = 3 // into the filter, out of it, and room for what a rule costs
+	}
+	c.names = append(c.names, pl.wish.Name)
+	for _, w := range pl.wishes {
+		r := resubmits
+		if slices.Contains(newTaps, w.tapKey()) {
+			r += resubmitsPerTap
+		}
+		if w.direction != session.Ingress {
+			c.copies += copies
+			c.resubmits += r
+			continue
+		}
+		for _, port := range w.ports {
+			c.inCopies[w.bridge+"/"+port] += copies
+			c.inResubmits[w.bridge+"/"+port] += r
+		}
+	}
+}
+
+// worst finds a group in which a packet could cost more than is allowed.
+func (l *limits) worst() *refusal {
+	for _, name := range slices.Sorted(maps.Keys(l.sums)) {
+		c := l.sums[name]
+		copies := c.copies + maxValue(c.inCopies)
+		resubmits := c.resubmits + maxValue(c.inResubmits)
+		// A copy that leaves through a bridge that is mirrored itself meets that bridge's taps and their guard.
+		for device, n := range c.via {
+			resubmits += min(n, copies) * len(l.taps[device]) * resubmitsPerTap
+		}
+		if copies > MaxCopiesPerPacket {
+			return &refusal{ReasonPacketBudget, fmt.Sprintf(
+				"one packet on bridge %q could be copied %d times, %d is the most that leaves production unharmed; sessions there: %s", name, copies, MaxCopiesPerPacket, someOf(c.names))}
+		}
+		if resubmits > MaxResubmitsPerPacket {
+			return &refusal{ReasonPacketBudget, fmt.Sprintf(
+				"one packet on bridge %q could cost %d resubmits, %d is the most that leaves production unharmed; sessions there: %s", name, resubmits, MaxResubmitsPerPacket, someOf(c.names))}
+		}
+	}
+	return nil
+}
+
+func (c *cost) clone() *cost {
+	if c == nil {
+		return &cost{inCopies: map[string]int{}, inResubmits: map[string]int{}, via: map[string]int{}}
+	}
+	return &cost{c.copies, c.resubmits, maps.Clone(c.inCopies), maps.Clone(c.inResubmits), maps.Clone(c.via), slices.Clone(c.names)}
+}
+
+func maxValue(m map[string]int) int {
+	most := 0
+	for _, n := range m {
+		most = max(most, n)
+	}
+	return most
+}
+
+// someOf names the first few and counts the rest.
+func someOf(names []string) string {
+	const few = 8
+	if len(names) <= few {
+		return quoteList(names)
+	}
+	return fmt.Sprintf("%s and %d more", quoteList(names[:few]), len(names)-few)
+}

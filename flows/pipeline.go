@@ -1,0 +1,112 @@
+package flows
+
+import "fmt"
+
+// The pipeline of a tap bridge, in the order in which a copy passes it.
+//
+// A production bridge's Mirror puts copies on a patch port (a "tap port") of the tap bridge.
+//
+// Table 0, classify. A copy is known by the tap port it came through and goes to table 5. That it arrived is counted
+// here, before anything can drop it. What comes in any other way is dropped.
+//
+// Table 5, guard. What our own copies cause must never be copied again, or it multiplies until the host is dead (ERSPAN
+// to and from tunnel endpoints, ARP requests and neighbour solicitations for collectors, ICMP errors about copies): it is
+// dropped first, in flows that all taps share. What is left is handed to the sessions of the tap, one clone each, with
+// the session's slot in reg0 and the direction in tun_erspan_dir. A frame from an access port arrives with the port's
+// VLAN pushed (the bridge's view); it is popped here, so that every later table and the collector see the source's wire.
+// A session without filter rules goes straight to table 30.
+//
+// Table 10, filter. Per slot: deny rules, then permit rules, then what happens to the rest: dropped where there is a
+// permit rule, permitted where there is none. Each drop is a flow of its own, so that drops are counted.
+//
+// Table 30, encapsulate. Per slot one flow: for each collector it sets the tunnel fields and outputs to the tunnel port,
+// cut to what the path takes. Every output to a tunnel carries max_len: in the userspace datapath an oversize copy takes
+// production packets down with it, and byte counters are exact only so.
+//
+// Table 63, touch. A flow that nothing ever reaches. Adding it again makes OVS revalidate its megaflows, which it does
+// not do by itself when a Mirror comes, changes or goes.
+//
+// Tables 40, 41 and 50 are for destination sessions; 20 is free for sampling.
+const (
+	TableClassify    Table = 0
+	TableGuard       Table = 5
+	TableFilter      Table = 10
+	TableEncapsulate Table = 30
+	TableTouch       Table = 63
+)
+
+// Table is the number of an OpenFlow table of the tap bridge.
+type Table int
+
+// String is the table's name.
+func (t Table) String() string {
+	switch t {
+	case TableClassify:
+		return "classify"
+	case TableGuard:
+		return "guard"
+	case TableFilter:
+		return "filter"
+	case TableEncapsulate:
+		return "encapsulate"
+	case TableTouch:
+		return "touch"
+	}
+	return fmt.Sprintf("table%d", int(t))
+}
+
+// Priorities. Within a table the order is: what protects, what denies, what permits, what is left.
+const (
+	priorityGuard   = 300
+	priorityDeny    = 200
+	priorityStrip   = 110 // a tap whose frames carry a VLAN that was not on the wire
+	priorityNormal  = 100
+	priorityRest    = 10 // what no rule of a slot names
+	priorityNothing = 0
+)
+
+// slotRegister holds the slot of the session that a clone belongs to.
+const slotRegister = "reg0"
+
+// Cookie says whose a flow is and what it counts: cookieOwner in the top 16 bits, the stage in the next 16, and in the
+// low 32 the slot of the session (or, in tables 0 and 5, the tap port's OpenFlow number, or a hash for guard flows).
+// Every flow of a tap bridge has a cookie of its own.
+type Cookie uint64
+
+// cookieOwner marks our flows: "e25a" reads like ERSPAN.
+const cookieOwner = 0xe25a
+
+// Stage is what a flow counts.
+type Stage uint16
+
+// The stages. Filter rules are numbered within their stage, in the order of the wish.
+const (
+	StageNone        Stage = 0x0000 // what reached a table and is no session's
+	StageArrived     Stage = 0x0001 // copies that a Mirror delivered; slot is the tap port
+	StageGuard       Stage = 0x0002 // copies dropped by the guard, all taps; slot is a hash of the match
+	StageTapped      Stage = 0x0003 // copies that passed the guard; slot is the tap port
+	StageTappedStrip Stage = 0x0004 // the same, with the access VLAN popped
+	StageRestPermit  Stage = 0x0010 // permitted because nothing denied it
+	StageRestDrop    Stage = 0x0011 // dropped because nothing permitted it
+	StageSent        Stage = 0x0030 // handed to the tunnel, once for each collector
+	StageTouch       Stage = 0x003f
+	StagePermit      Stage = 0x1000 // 0x1000 + number of the permit rule
+	StageDeny        Stage = 0x2000 // 0x2000 + number of the deny rule
+
+	// MaxRules is how many rules of one kind a session can have, by the room between StagePermit and StageDeny.
+	MaxRules = 0x1000
+)
+
+// NewCookie puts a cookie together.
+func NewCookie(stage Stage, slot uint32) Cookie {
+	return Cookie(uint64(cookieOwner)<<48 | uint64(stage)<<32 | uint64(slot))
+}
+
+// Ours reports whether the cookie is one of ours.
+func (c Cookie) Ours() bool { return uint64(c)>>48 == cookieOwner }
+
+// Stage is the stage that the flow counts.
+func (c Cookie) Stage() Stage { return Stage(uint64(c) >> 32 & 0xffff) }
+
+// Slot is the low 32 bits: a session's slot, or a tap port's number.
+func (c Cookie) Slot() uint32 { return uint32(c) }

@@ -1,0 +1,501 @@
+package flows
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/ovs-erspan/ovs-erspan/erspan"
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// Program is what is to be: the tap bridges with their ports, taps and flows, and what becomes of each session.
+type Program struct {
+	TapBridges []*TapBridge // sorted by name; only those that are in use
+	// Outcomes by session name.
+	Outcomes map[string]*Outcome
+}
+
+// TapBridge is our bridge on one datapath.
+type TapBridge struct {
+	Name         string
+	DatapathType string
+	Tunnels      []*Port
+	Taps         []*Tap // sorted by key
+	Flows        []Flow // in the order of the pipeline
+}
+
+// Outcome is what a plan makes of a session.
+type Outcome struct {
+	Slot       uint32
+	TapBridge  string // "" where nothing is programmed
+	State      session.State
+	Reason     string
+	Message    string
+	Ports      []string // the sources that are mirrored
+	Collectors []CollectorOutcome
+	Taps       []*Tap
+	Filtered   bool // it has filter rules
+}
+
+// CollectorOutcome is what a plan makes of one collector of a session.
+type CollectorOutcome struct {
+	Address    netip.Addr
+	Path       Path
+	State      session.State
+	Reason     string
+	Message    string
+	MaxLen     int    // bytes of each frame that are sent, 0: nothing is
+	MaxLenWhy  string // the reason, for people
+	tunnel     string // the tunnel port that its copies leave through
+	tunnelPort int
+}
+
+// The reasons of a session's state (docs/operations.md lists them).
+const (
+	ReasonInForce        = "InForce"
+	ReasonDisabled       = "Disabled"
+	ReasonBridgeMissing  = "BridgeMissing"
+	ReasonSourceMissing  = "SourceMissing"
+	ReasonSourceIdentity = "SourceIdentityChanged"
+	ReasonNoRoute        = "NoRoute"
+	ReasonNoSource       = "NoSourceAddress"
+	ReasonNoNeighbor     = "NoNeighbor"
+	ReasonOwnAddress     = "CollectorIsOwnAddress"
+	ReasonNotOnBridge    = "UnderlayNotOnBridge"
+	ReasonPathMTU        = "PathMTUTooSmall"
+	ReasonSnaplenCut     = "SnaplenCut"
+	ReasonMirrorSlots    = "MirrorSlotsExhausted"
+	ReasonPacketBudget   = "PacketBudgetExceeded"
+	ReasonTunnelConflict = "TunnelConflict"
+	ReasonTunnelError    = "TunnelError"
+	ReasonNameTaken      = "NameTaken"
+	ReasonUnsupported    = "Unsupported"
+	ReasonInvalid        = "Invalid"
+)
+
+// tapBridgeNames names our bridge by datapath type.
+var tapBridgeNames = map[string]string{"system": "br-erspan", "netdev": "br-erspan-nd"}
+
+// TapBridgeNames are the names that our bridges can have, sorted.
+func TapBridgeNames() []string { return slices.Sorted(maps.Values(tapBridgeNames)) }
+
+// PathKeys are the paths that a plan for these sessions needs to know.
+func PathKeys(sessions []session.Stored) []PathKey {
+	seen := map[PathKey]bool{}
+	var keys []PathKey
+	for _, s := range sessions {
+		if s.Disabled || s.Type == session.Destination {
+			continue
+		}
+		for _, c := range s.Collectors {
+			key := PathKey{c, s.Origin}
+			if !seen[key] {
+				seen[key] = true
+				keys = append(keys, key)
+			}
+		}
+	}
+	return keys
+}
+
+type pathTo struct {
+	collector netip.Addr
+	path      Path
+}
+
+// planned is a session on its way through Build.
+type planned struct {
+	wish    session.Stored
+	out     *Outcome
+	bridge  *Bridge
+	wishes  []tapWish
+	largest int // the largest frame, in bytes, that its sources carry
+}
+
+// Build makes the program. What cannot be in force is not left out in silence: every session has an Outcome.
+func Build(in Input) Program {
+	p := Program{Outcomes: map[string]*Outcome{}}
+	limits := newLimits(in.State)
+	byDatapath := map[string][]*planned{}
+	for _, s := range in.Sessions {
+		out := &Outcome{Slot: s.Slot, State: session.Active, Reason: ReasonInForce}
+		p.Outcomes[s.Name] = out
+		pl := &planned{wish: s, out: out}
+		if why, ok := in.Rejected[s.Name]; ok && !s.Disabled {
+			fail(out, ReasonInvalid, why)
+			continue
+		}
+		if !pl.findSources(in.State) {
+			continue
+		}
+		datapath := pl.bridge.NormalDatapathType()
+		if !pl.findTapBridge(in.State, datapath) || !pl.findCollectors(in, datapath) {
+			continue
+		}
+		if err := limits.admit(pl); err != nil {
+			fail(out, err.reason, err.text)
+			continue
+		}
+		byDatapath[datapath] = append(byDatapath[datapath], pl)
+	}
+	for _, datapath := range slices.Sorted(maps.Keys(byDatapath)) {
+		p.TapBridges = append(p.TapBridges, buildTapBridge(in.State, datapath, byDatapath[datapath]))
+	}
+	return p
+}
+
+func fail(out *Outcome, reason, message string) {
+	*out = Outcome{Slot: out.Slot, State: session.Failed, Reason: reason, Message: message, Collectors: out.Collectors}
+}
+
+// degrade notes that a part of the session is not in force; the first reason is the one that is shown.
+func (o *Outcome) degrade(reason, message string) {
+	if o.State == session.Active {
+		o.State, o.Reason, o.Message = session.Degraded, reason, message
+	}
+}
+
+// findSources finds the bridge and the ports to mirror; it is false where there is nothing to program.
+func (pl *planned) findSources(state State) bool {
+	s, out := pl.wish, pl.out
+	if s.Disabled {
+		out.State, out.Reason, out.Message = session.Disabled, ReasonDisabled, "disabled by the user"
+		return false
+	}
+	if s.Type == session.Destination {
+		fail(out, ReasonUnsupported, "destination sessions are not supported by this version")
+		return false
+	}
+	pl.bridge = state.Bridges[s.Bridge]
+	if pl.bridge == nil {
+		out.State, out.Reason, out.Message = session.Pending, ReasonBridgeMissing, fmt.Sprintf("there is no bridge %q", s.Bridge)
+		return false
+	}
+	ports, missing := ResolveSources(s.Session, pl.bridge)
+	var changed []string
+	ports = slices.DeleteFunc(ports, func(port *Port) bool {
+		was, known := pl.identityOf(port)
+		if !known || was == IdentityOf(port) {
+			return false
+		}
+		changed = append(changed, port.Name)
+		return true
+	})
+	switch {
+	case len(changed) > 0:
+		out.degrade(ReasonSourceIdentity, fmt.Sprintf(
+			"port %s is not who it was when the session was added (iface-id or attached-mac changed); its copies are stopped: set the sources again if this is meant", quoteList(changed)))
+	case len(ports) == 0 && len(missing) == 0:
+		out.State, out.Reason, out.Message = session.Pending, ReasonSourceMissing, fmt.Sprintf("bridge %q has no port to mirror", s.Bridge)
+	case len(ports) == 0:
+		out.State, out.Reason, out.Message = session.Pending, ReasonSourceMissing, fmt.Sprintf("no source is there: %s", quoteList(missing))
+	case len(missing) > 0:
+		out.degrade(ReasonSourceMissing, fmt.Sprintf("not there: %s", quoteList(missing)))
+	}
+	if len(ports) == 0 {
+		return false
+	}
+	for _, port := range ports {
+		out.Ports = append(out.Ports, port.Name)
+		pl.largest = max(pl.largest, largestFrame(port))
+	}
+	slices.Sort(out.Ports)
+	pl.wishes = tapWishes(s.Session, ports)
+	return true
+}
+
+// identityOf is who was behind the port when the session was added, under the name by which the user wished it.
+func (pl *planned) identityOf(port *Port) (session.Identity, bool) {
+	for _, source := range pl.wish.Sources.Ports {
+		if source == port.Name || source == "iface-id="+IdentityOf(port).IfaceID {
+			id, ok := pl.wish.Identities[source]
+			return id, ok
+		}
+	}
+	return session.Identity{}, false
+}
+
+// IdentityOf is who is behind a port now, from its interfaces' external_ids.
+func IdentityOf(port *Port) session.Identity {
+	for _, i := range port.Interfaces {
+		id := session.Identity{IfaceID: i.ExternalIDs["iface-id"], AttachedMAC: i.ExternalIDs["attached-mac"]}
+		if id != (session.Identity{}) {
+			return id
+		}
+	}
+	return session.Identity{}
+}
+
+// largestFrame is the largest frame in bytes that a port carries: its MTU, an Ethernet header and two VLAN tags. 1500 is
+// Ethernet's MTU where OVSDB does not tell another.
+func largestFrame(port *Port) int {
+	mtu := 1500
+	for _, i := range port.Interfaces {
+		mtu = max(mtu, i.MTU)
+	}
+	return mtu + erspan.EthernetHeaderLen + 8
+}
+
+// findTapBridge says which tap bridge serves the session, and fails it where none can.
+func (pl *planned) findTapBridge(state State, datapath string) bool {
+	name, ok := tapBridgeNames[datapath]
+	if !ok {
+		fail(pl.out, ReasonUnsupported, fmt.Sprintf("bridge %q has datapath type %q; supported are system and netdev", pl.bridge.Name, datapath))
+		return false
+	}
+	if b := state.Bridges[name]; b != nil && !Ours(b.ExternalIDs) {
+		fail(pl.out, ReasonNameTaken, fmt.Sprintf("bridge %q is the name of our tap bridge, and exists without our mark (external_ids:%s): rename it", name, OwnerKey))
+		return false
+	}
+	for _, w := range pl.wishes {
+		production, _ := patchNames(w.tapKey())
+		if port := pl.bridge.Ports[production]; port != nil && !Ours(port.ExternalIDs) {
+			fail(pl.out, ReasonNameTaken, fmt.Sprintf("port %q on bridge %q exists without our mark (external_ids:%s): remove or rename it", production, pl.bridge.Name, OwnerKey))
+			return false
+		}
+	}
+	pl.out.TapBridge = name
+	return true
+}
+
+// findCollectors decides for each collector whether and how much of each frame can be sent to it.
+func (pl *planned) findCollectors(in Input, datapath string) bool {
+	s, out := pl.wish, pl.out
+	sendable := 0
+	for _, c := range s.Collectors {
+		co := CollectorOutcome{Address: c, Path: in.Paths[PathKey{c, s.Origin}], State: session.Active, Reason: ReasonInForce}
+		pl.judgePath(in.State, datapath, &co)
+		if co.MaxLen > 0 {
+			t := tunnelFor(s.Session, c, datapath)
+			co.tunnel = t.Name
+			if foreign := conflictingTunnel(in.State, datapath, t); foreign != "" {
+				co.State, co.Reason, co.MaxLen = session.Failed, ReasonTunnelConflict, 0
+				co.Message = fmt.Sprintf("port %s has the same tunnel key as the one this session needs, and a datapath takes only one: remove it, or give it another local_ip", foreign)
+			} else if text := tunnelError(in.State, out.TapBridge, t.Name); text != "" {
+				co.State, co.Reason, co.Message = session.Failed, ReasonTunnelError, fmt.Sprintf("tunnel port %q: %s", t.Name, text)
+			}
+		}
+		if co.MaxLen > 0 {
+			sendable++
+		}
+		out.Collectors = append(out.Collectors, co)
+		if co.State != session.Active {
+			out.degrade(co.Reason, fmt.Sprintf("collector %s: %s", c, co.Message))
+		}
+	}
+	if sendable > 0 {
+		return true
+	}
+	for _, co := range out.Collectors {
+		if co.State == session.Failed {
+			out.State = session.Failed
+		}
+	}
+	out.TapBridge, out.Ports = "", nil
+	return false
+}
+
+func (pl *planned) judgePath(state State, datapath string, co *CollectorOutcome) {
+	degraded := func(reason, format string, args ...any) {
+		co.State, co.Reason, co.Message = session.Degraded, reason, fmt.Sprintf(format, args...)
+	}
+	path := co.Path
+	switch {
+	case path.OwnAddress:
+		degraded(ReasonOwnAddress, "is an address of this host: copies would come back")
+		return
+	case path.Device == "":
+		degraded(ReasonNoRoute, "there is no route to it")
+		return
+	case !path.Source.IsValid():
+		degraded(ReasonNoSource, "device %s has no address of its family to send from", path.Device)
+		return
+	case datapath == "netdev" && !isNetdevBridge(state, path.Device):
+		degraded(ReasonNotOnBridge, "the route leaves through device %s, which is no bridge of this Open vSwitch with the userspace datapath: copies cannot leave there", path.Device)
+		return
+	}
+	s := pl.wish
+	fit := path.MTU - (erspan.Overhead(erspan.Version(s.ERSPAN.Version), co.Address.Is6()) - erspan.EthernetHeaderLen)
+	if fit < session.MinSnaplen {
+		degraded(ReasonPathMTU, "the path takes packets of %d bytes, too few for any frame", path.MTU)
+		return
+	}
+	family := "IPv4"
+	if co.Address.Is6() {
+		family = "IPv6"
+	}
+	room := fmt.Sprintf("MTU %d of %s less %d for IP, GRE and ERSPAN %s over %s",
+		path.MTU, path.Device, path.MTU-fit, erspan.Version(s.ERSPAN.Version), family)
+	wanted, fixed := s.Snaplen.Bytes()
+	if s.Snaplen == session.SnaplenOff {
+		wanted, fixed = session.MaxSnaplen, true
+	}
+	switch {
+	case !fixed:
+		co.MaxLen, co.MaxLenWhy = fit, "auto: "+room
+	case wanted <= fit || pl.largest <= fit:
+		co.MaxLen, co.MaxLenWhy = wanted, "as wished"
+	default:
+		// More than fits would not only be lost: in userspace it takes production packets with it.
+		co.MaxLen, co.MaxLenWhy = fit, "cut: "+room
+		degraded(ReasonSnaplenCut, "snaplen %s does not fit (frames of up to %d bytes; %s); cut to %d", s.Snaplen, pl.largest, room, fit)
+	}
+	if !path.HasNeighbor && co.State == session.Active {
+		degraded(ReasonNoNeighbor, "the next hop %s on %s does not answer", path.NextHop, path.Device)
+	}
+}
+
+// isNetdevBridge tells whether a device is the local port of a bridge with the userspace datapath: native tunnelling
+// sends only through those.
+func isNetdevBridge(state State, device string) bool {
+	b := state.Bridges[device]
+	return b != nil && b.NormalDatapathType() == "netdev"
+}
+
+// buildTapBridge joins the sessions of one datapath.
+func buildTapBridge(state State, datapath string, sessions []*planned) *TapBridge {
+	tb := &TapBridge{Name: tapBridgeNames[datapath], DatapathType: datapath}
+	wishes := map[uint32][]tapWish{}
+	tunnels := map[string]*Port{}
+	var paths []pathTo
+	for _, pl := range sessions {
+		wishes[pl.wish.Slot] = pl.wishes
+		for _, co := range pl.out.Collectors {
+			// The guard covers also collectors that nothing is sent to for now: they may come back.
+			paths = append(paths, pathTo{co.Address, co.Path})
+			if co.MaxLen > 0 && tunnels[co.tunnel] == nil {
+				tunnels[co.tunnel] = tunnelFor(pl.wish.Session, co.Address, datapath)
+			}
+		}
+	}
+	tb.Taps = joinTaps(wishes)
+	numbers := newPortNumbers(state.Bridges[tb.Name])
+	for _, name := range slices.Sorted(maps.Keys(tunnels)) {
+		t := tunnels[name]
+		t.Interfaces[0].OFPort, t.Interfaces[0].OFPortRequest = numbers.of(name)
+		tb.Tunnels = append(tb.Tunnels, t)
+	}
+	request := map[*Tap]int{}
+	for _, tap := range tb.Taps {
+		tap.OFPort, request[tap] = numbers.of(tap.TapPort)
+	}
+	for _, pl := range sessions {
+		for _, tap := range tb.Taps {
+			if slices.Contains(tap.Slots, pl.wish.Slot) {
+				pl.out.Taps = append(pl.out.Taps, tap)
+			}
+		}
+		pl.out.Filtered = len(pl.wish.Match) > 0
+		for i := range pl.out.Collectors {
+			if co := &pl.out.Collectors[i]; co.MaxLen > 0 {
+				co.tunnelPort = tunnels[co.tunnel].Interfaces[0].OFPort
+			}
+		}
+	}
+	tb.Flows = tapBridgeFlows(tb, sessions, paths)
+	return tb
+}
+
+// tapBridgeFlows are all flows of a tap bridge.
+func tapBridgeFlows(tb *TapBridge, sessions []*planned, paths []pathTo) []Flow {
+	first := map[uint32]Table{}
+	var all []Flow
+	for _, pl := range sessions {
+		first[pl.wish.Slot] = TableEncapsulate
+		if pl.out.Filtered {
+			first[pl.wish.Slot] = TableFilter
+			all = append(all, filterFlows(pl.wish)...)
+		}
+		all = append(all, encapsulateFlow(pl))
+	}
+	for _, tap := range tb.Taps {
+		all = append(all, tap.flows(func(slot uint32) Table { return first[slot] })...)
+	}
+	all = append(all, guardFlows(paths)...)
+	for _, t := range []Table{TableClassify, TableGuard, TableFilter, TableEncapsulate} {
+		all = append(all, Flow{t, priorityNothing, NewCookie(StageNone, uint32(t)), Match{}, drop()})
+	}
+	all = append(all, TouchFlow())
+	SortFlows(all)
+	return all
+}
+
+// TouchFlow is the flow that nothing reaches and that is added again to make OVS revalidate its megaflows.
+func TouchFlow() Flow {
+	return Flow{TableTouch, priorityNothing, NewCookie(StageTouch, 0), Match{}, drop()}
+}
+
+// filterFlows are a session's flows in table 10.
+func filterFlows(s session.Stored) []Flow {
+	slot := slotIs(s.Slot)
+	var all []Flow
+	permits, denies := 0, 0
+	permit := func(expr string) {
+		all = append(all, Flow{TableFilter, priorityNormal, NewCookie(StagePermit+Stage(permits), s.Slot),
+			Match{Fields: []string{slot}, Expr: expr}, []Action{gotoTable(TableEncapsulate)}})
+		permits++
+	}
+	for _, rule := range s.Match {
+		switch {
+		case rule.Deny != "":
+			all = append(all, Flow{TableFilter, priorityDeny, NewCookie(StageDeny+Stage(denies), s.Slot),
+				Match{Fields: []string{slot}, Expr: rule.Deny}, drop()})
+			denies++
+		case rule.PermitBothWays != "":
+			permit(rule.PermitBothWays)
+			if back, err := session.ExchangeDirections(rule.PermitBothWays); err == nil {
+				permit(back)
+			}
+		default:
+			permit(rule.Permit)
+		}
+	}
+	rest := Flow{TableFilter, priorityRest, NewCookie(StageRestPermit, s.Slot), Match{Fields: []string{slot}}, []Action{gotoTable(TableEncapsulate)}}
+	if permits > 0 {
+		rest.Cookie, rest.Actions = NewCookie(StageRestDrop, s.Slot), drop()
+	}
+	return append(all, rest)
+}
+
+// encapsulateFlow is a session's flow in table 30: for each collector the tunnel fields (ovs-fields(7), "Tunnel Fields")
+// and the output.
+func encapsulateFlow(pl *planned) Flow {
+	s := pl.wish
+	var actions []Action
+	actions = append(actions, setNumber(uint64(*s.ERSPAN.SessionID), "tun_id"), setField(fmt.Sprint(s.ERSPAN.Version), "tun_erspan_ver"))
+	if s.ERSPAN.Version == 2 {
+		actions = append(actions, setNumber(uint64(valueOr(s.ERSPAN.HardwareID, 0)), "tun_erspan_hwid"))
+	} else {
+		actions = append(actions, setNumber(uint64(valueOr(s.ERSPAN.Index, 0)), "tun_erspan_idx"))
+	}
+	var previous netip.Addr
+	for _, co := range pl.out.Collectors {
+		if co.MaxLen == 0 {
+			continue
+		}
+		actions = append(actions, setTunnelDst(co.Address, previous.IsValid() && previous.Is4() != co.Address.Is4())...)
+		actions = append(actions, outputCut(co.tunnelPort, co.MaxLen))
+		previous = co.Address
+	}
+	return Flow{TableEncapsulate, priorityNormal, NewCookie(StageSent, s.Slot), Match{Fields: []string{slotIs(s.Slot)}}, actions}
+}
+
+func valueOr(p *int, otherwise int) int {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}
+
+func quoteList(names []string) string {
+	text := ""
+	for i, n := range names {
+		if i > 0 {
+			text += ", "
+		}
+		text += fmt.Sprintf("%q", n)
+	}
+	return text
+}

@@ -1,0 +1,152 @@
+package flows
+
+import (
+	"maps"
+	"slices"
+)
+
+// Changes is what has to happen to OVSDB rows to get from what is observed to what is planned, in order, with the
+// flows between Before and After: nothing is mirrored before the guard and the sessions' flows stand, and nothing of ours
+// is taken away before the flows no longer use it.
+type Changes struct {
+	Before []RowOp // bridges, tunnel ports, patch pairs
+	After  []RowOp // mirrors come, change and go; patch and tunnel ports that are no longer needed go
+	Last   []RowOp // tap bridges that are no longer needed, when no copy can leave them any more
+}
+
+// Empty tells that every row is as planned.
+func (c Changes) Empty() bool { return len(c.Before)+len(c.After)+len(c.Last) == 0 }
+
+// RowChanges compares the planned rows with those that are there. Rows that are not ours are never named in it.
+func RowChanges(state State, p Program) Changes {
+	var c Changes
+	wanted := map[string]map[string]bool{}  // bridge -> our ports on it
+	mirrors := map[string]map[string]*Tap{} // bridge -> mirror name -> tap
+	want := func(bridge string, port *Port) {
+		if wanted[bridge] == nil {
+			wanted[bridge] = map[string]bool{}
+		}
+		wanted[bridge][port.Name] = true
+		c.Before = append(c.Before, portOps(state.Bridges[bridge], bridge, port)...)
+	}
+	keep := map[string]bool{}
+	for _, tb := range p.TapBridges {
+		keep[tb.Name] = true
+		c.Before = append(c.Before, bridgeOps(state.Bridges[tb.Name], tb)...)
+		for _, t := range tb.Tunnels {
+			want(tb.Name, t)
+		}
+		for _, tap := range tb.Taps {
+			want(tb.Name, tap.tapPort())
+			want(tap.Bridge, tap.productionPort())
+			if mirrors[tap.Bridge] == nil {
+				mirrors[tap.Bridge] = map[string]*Tap{}
+			}
+			mirrors[tap.Bridge][tap.mirror().Name] = tap
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(state.Bridges)) {
+		b := state.Bridges[name]
+		c.After = append(c.After, mirrorOps(b, mirrors[name])...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(state.Bridges)) {
+		b := state.Bridges[name]
+		if Ours(b.ExternalIDs) && !keep[name] && !hasForeignPorts(b) {
+			c.Last = append(c.Last, RowOp{Bridge: name, DelBridge: true})
+			continue
+		}
+		for _, port := range slices.Sorted(maps.Keys(b.Ports)) {
+			if Ours(b.Ports[port].ExternalIDs) && !wanted[name][port] && port != name {
+				c.After = append(c.After, RowOp{Bridge: name, DelPort: port})
+			}
+		}
+	}
+	return c
+}
+
+// hasForeignPorts tells whether someone put a port of their own on our bridge: then the bridge stays.
+func hasForeignPorts(b *Bridge) bool {
+	for name, p := range b.Ports {
+		if name != b.Name && !Ours(p.ExternalIDs) {
+			return true
+		}
+	}
+	return false
+}
+
+// tapBridgeProtocols: bundles need OpenFlow 1.4; 1.0 and 1.3 are for people with a plain ovs-ofctl.
+var tapBridgeProtocols = []string{"OpenFlow10", "OpenFlow13", "OpenFlow14", "OpenFlow15"}
+
+func bridgeOps(b *Bridge, tb *TapBridge) []RowOp {
+	wish := &Bridge{
+		Name: tb.Name, DatapathType: tb.DatapathType, FailMode: "secure", Protocols: tapBridgeProtocols,
+		ExternalIDs: map[string]string{OwnerKey: "tap-bridge"},
+	}
+	if b == nil {
+		return []RowOp{{Bridge: tb.Name, AddBridge: wish}}
+	}
+	if b.FailMode == wish.FailMode && slices.Equal(slices.Sorted(slices.Values(b.Protocols)), wish.Protocols) {
+		return nil
+	}
+	wish.ExternalIDs, wish.OtherConfig = b.ExternalIDs, b.OtherConfig
+	return []RowOp{{Bridge: tb.Name, SetBridge: wish}}
+}
+
+func portOps(b *Bridge, bridge string, wish *Port) []RowOp {
+	var is *Port
+	if b != nil {
+		is = b.Ports[wish.Name]
+	}
+	switch {
+	case is == nil:
+		return []RowOp{{Bridge: bridge, AddPort: wish}}
+	case samePort(is, wish):
+		return nil
+	}
+	return []RowOp{{Bridge: bridge, SetPort: wish}}
+}
+
+func samePort(is, wish *Port) bool {
+	if len(is.Interfaces) != 1 {
+		return false
+	}
+	i, w := is.Interfaces[0], wish.Interfaces[0]
+	return is.Tag == nil && is.VLANMode == wish.VLANMode && slices.Equal(is.Trunks, wish.Trunks) &&
+		maps.Equal(is.ExternalIDs, wish.ExternalIDs) && maps.Equal(is.OtherConfig, wish.OtherConfig) &&
+		i.Type == w.Type && maps.Equal(i.Options, w.Options) && i.OFPortRequest == w.OFPortRequest
+}
+
+// mirrorOps make a bridge's mirrors of ours those of the taps, known by name; a second one of the same name goes.
+func mirrorOps(b *Bridge, taps map[string]*Tap) []RowOp {
+	var ops []RowOp
+	done := map[string]bool{}
+	for _, uuid := range slices.Sorted(maps.Keys(b.Mirrors)) {
+		m := b.Mirrors[uuid]
+		if !Ours(m.ExternalIDs) {
+			continue
+		}
+		tap := taps[m.Name]
+		if tap == nil || done[m.Name] {
+			ops = append(ops, RowOp{Bridge: b.Name, DelMirror: uuid})
+			continue
+		}
+		done[m.Name] = true
+		wish := tap.mirror()
+		wish.UUID = uuid
+		if !sameMirror(m, wish) {
+			ops = append(ops, RowOp{Bridge: b.Name, SetMirror: wish})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(taps)) {
+		if !done[name] {
+			ops = append(ops, RowOp{Bridge: b.Name, AddMirror: taps[name].mirror()})
+		}
+	}
+	return ops
+}
+
+func sameMirror(is, wish *Mirror) bool {
+	return !is.SelectAll && is.OutputVLAN == nil && is.Snaplen == nil && is.OutputPort == wish.OutputPort &&
+		slices.Equal(is.SelectSrcPort, wish.SelectSrcPort) && slices.Equal(is.SelectDstPort, wish.SelectDstPort) &&
+		slices.Equal(is.SelectVLAN, wish.SelectVLAN) && maps.Equal(is.ExternalIDs, wish.ExternalIDs)
+}

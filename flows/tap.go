@@ -1,0 +1,191 @@
+package flows
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// Tap is one mirrored set of sources: one Mirror on the production bridge and one patch pair to the tap bridge. Sessions
+// with the same tap share it.
+type Tap struct {
+	Key       string // what makes it this tap, see tapKey
+	Bridge    string // the production bridge
+	Ports     []string
+	VLANs     []int
+	Direction session.Direction
+	// Strip is the VLAN that the bridge pushed and the source's wire does not have; 0 for none.
+	Strip int
+	// ProductionPort and TapPort are the two ends of the patch.
+	ProductionPort, TapPort string
+	OFPort                  int // of TapPort on the tap bridge
+	Slots                   []uint32
+}
+
+// tapWish is a tap that a session asks for, before sessions are joined on taps.
+type tapWish struct {
+	bridge    string
+	selector  string // the sources as wished: "all", or the sorted list
+	ports     []string
+	vlans     []int
+	direction session.Direction
+	strip     int
+}
+
+// tapKey identifies a tap by what was wished, not by the ports that happen to be there: a port that goes and comes back
+// finds the same tap.
+func (w tapWish) tapKey() string {
+	return fmt.Sprintf("%s|%s|%v|%s|%d", w.bridge, w.selector, w.vlans, w.direction, w.strip)
+}
+
+// tapWishes are the taps of one session over the ports that are there. Version 1 carries no direction, so `both` is one
+// tap and a frame from one source to another is copied once; version 2 needs one tap for each direction.
+func tapWishes(s session.Session, ports []*Port) []tapWish {
+	selector := "all"
+	if !s.Sources.All {
+		selector = strings.Join(slices.Sorted(slices.Values(s.Sources.Ports)), ",")
+	}
+	directions := []session.Direction{s.Direction}
+	if s.Direction == session.Both && s.ERSPAN.Version == 2 {
+		directions = []session.Direction{session.Ingress, session.Egress}
+	}
+	byStrip := map[int][]string{}
+	for _, p := range ports {
+		vid := pushedVLAN(p)
+		byStrip[vid] = append(byStrip[vid], p.Name)
+	}
+	var wishes []tapWish
+	for _, strip := range slices.Sorted(maps.Keys(byStrip)) {
+		for _, d := range directions {
+			wishes = append(wishes, tapWish{
+				bridge: s.Bridge, selector: selector, ports: slices.Sorted(slices.Values(byStrip[strip])),
+				vlans: slices.Sorted(slices.Values(s.VLANs)), direction: d, strip: strip,
+			})
+		}
+	}
+	return wishes
+}
+
+// pushedVLAN is the VLAN that a copy of the port's frames shows although the port's wire does not carry it
+// (vswitchd.conf.db(5), Port, "VLAN Configuration"): an access port's, a native-untagged port's native VLAN, and a
+// dot1q-tunnel port's service VLAN.
+func pushedVLAN(p *Port) int {
+	if p.Tag == nil {
+		return 0
+	}
+	switch p.VLANMode {
+	case "", "access", "native-untagged", "dot1q-tunnel":
+		return *p.Tag
+	}
+	return 0
+}
+
+// patchNames are the names of a tap's two patch ports. They come from the key, so that planning needs no memory; 15
+// characters is what a device name may have.
+func patchNames(key string) (production, tap string) {
+	sum := sha256.Sum256([]byte(key))
+	id := hex.EncodeToString(sum[:5])
+	return "es-" + id + "-p", "es-" + id + "-t"
+}
+
+// joinTaps makes the taps of all sessions of one tap bridge, sessions with the same wish on one.
+func joinTaps(wishes map[uint32][]tapWish) []*Tap {
+	byKey := map[string]*Tap{}
+	for _, slot := range slices.Sorted(maps.Keys(wishes)) {
+		for _, w := range wishes[slot] {
+			key := w.tapKey()
+			tap := byKey[key]
+			if tap == nil {
+				tap = &Tap{Key: key, Bridge: w.bridge, Ports: w.ports, VLANs: w.vlans, Direction: w.direction, Strip: w.strip}
+				tap.ProductionPort, tap.TapPort = patchNames(key)
+				byKey[key] = tap
+			}
+			tap.Slots = append(tap.Slots, slot)
+		}
+	}
+	taps := slices.Collect(maps.Values(byKey))
+	slices.SortFunc(taps, func(a, b *Tap) int { return cmp.Compare(a.Key, b.Key) })
+	return taps
+}
+
+// mirror is the tap's row on the production bridge.
+func (t *Tap) mirror() *Mirror {
+	m := &Mirror{
+		Name:        "ovs-erspan-" + strings.TrimSuffix(strings.TrimPrefix(t.ProductionPort, "es-"), "-p"),
+		SelectVLAN:  t.VLANs,
+		OutputPort:  t.ProductionPort,
+		ExternalIDs: map[string]string{OwnerKey: "tap", tapIDKey: t.Key},
+	}
+	if t.Direction != session.Egress {
+		m.SelectSrcPort = t.Ports
+	}
+	if t.Direction != session.Ingress {
+		m.SelectDstPort = t.Ports
+	}
+	return m
+}
+
+// tapIDKey is the key in external_ids under which a tap's rows carry its key, for whoever reads the rows.
+const tapIDKey = "ovs-erspan-tap"
+
+// productionPort is the patch's end on the production bridge, closed to all but the Mirror: a patch port is a port, into
+// which NORMAL floods, and on which STP runs. trunks=4095 stops flooding and learning both ways, while Mirror output
+// ignores it; priority-tags=always keeps a tag with VLAN 0.
+func (t *Tap) productionPort() *Port {
+	return &Port{
+		Name:        t.ProductionPort,
+		Trunks:      []int{4095},
+		ExternalIDs: map[string]string{OwnerKey: "tap", tapIDKey: t.Key},
+		OtherConfig: map[string]string{"rstp-enable": "false", "stp-enable": "false", "priority-tags": "always"},
+		Interfaces: []*Interface{{
+			Name: t.ProductionPort, Type: "patch", Options: map[string]string{"peer": t.TapPort},
+			ExternalIDs: map[string]string{OwnerKey: "tap"},
+		}},
+	}
+}
+
+// tapPort is the patch's end on the tap bridge.
+func (t *Tap) tapPort() *Port {
+	return &Port{
+		Name:        t.TapPort,
+		ExternalIDs: map[string]string{OwnerKey: "tap", tapIDKey: t.Key},
+		Interfaces: []*Interface{{
+			Name: t.TapPort, Type: "patch", Options: map[string]string{"peer": t.ProductionPort},
+			ExternalIDs: map[string]string{OwnerKey: "tap"}, OFPortRequest: t.OFPort,
+		}},
+	}
+}
+
+// flows are the tap's flows in tables 0 and 5.
+func (t *Tap) flows(next func(slot uint32) Table) []Flow {
+	direction := uint64(0)
+	if t.Direction == session.Egress {
+		direction = 1
+	}
+	var fan []Action
+	if direction == 1 {
+		fan = append(fan, setField("1", "tun_erspan_dir"))
+	}
+	for _, slot := range t.Slots {
+		fan = append(fan, cloneInto(next(slot), slot))
+	}
+	id := uint32(t.OFPort)
+	all := []Flow{
+		{TableClassify, priorityNormal, NewCookie(StageArrived, id), Match{Fields: []string{inPort(t.OFPort)}}, []Action{gotoTable(TableGuard)}},
+		{TableGuard, priorityNormal, NewCookie(StageTapped, id), Match{Fields: []string{inPort(t.OFPort)}}, fan},
+	}
+	if t.Strip != 0 {
+		all = append(all, Flow{
+			TableGuard, priorityStrip, NewCookie(StageTappedStrip, id),
+			Match{Fields: []string{inPort(t.OFPort), fmt.Sprintf("dl_vlan=%d", t.Strip)}},
+			append([]Action{"pop_vlan"}, fan...),
+		})
+	}
+	return all
+}

@@ -1,0 +1,147 @@
+package flows
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// tunnelFor is the tunnel port that a session's copies to a collector leave through. One flow-mode port serves every
+// session of a datapath (on the kernel's, one a family). A session with its own DSCP, TTL or origin has ports of its own:
+// no OpenFlow field sets those (vswitchd.conf.db(5), Interface, "Tunnel Options").
+func tunnelFor(s session.Session, collector netip.Addr, datapath string) *Port {
+	name, kind := "es-tun", "erspan"
+	if datapath == "netdev" {
+		name = "es-tun-nd"
+	} else if collector.Is6() {
+		name, kind = "es-tun6", "ip6erspan"
+	}
+	options := map[string]string{"remote_ip": "flow", "key": "flow", "erspan_ver": "flow"}
+	if ownTunnel(s) {
+		options["remote_ip"] = collector.String()
+		options["key"] = strconv.Itoa(*s.ERSPAN.SessionID)
+		if s.Origin.IsValid() {
+			options["local_ip"] = s.Origin.String()
+		}
+		if s.DSCP != nil && *s.DSCP != 0 {
+			options["tos"] = fmt.Sprintf("%#x", *s.DSCP<<2) // the option is the whole TOS byte
+		}
+		if s.TTL != nil {
+			options["ttl"] = strconv.Itoa(*s.TTL)
+		}
+		sum := sha256.Sum256([]byte(datapath + "|" + fmt.Sprint(options)))
+		name = "es-" + hex.EncodeToString(sum[:5]) + "-u"
+	}
+	return &Port{
+		Name:        name,
+		ExternalIDs: map[string]string{OwnerKey: "tunnel"},
+		Interfaces:  []*Interface{{Name: name, Type: kind, Options: options, ExternalIDs: map[string]string{OwnerKey: "tunnel"}}},
+	}
+}
+
+// ownTunnel tells whether a session needs tunnel ports of its own. The defaults of DSCP and TTL, 0 and 64, are those of
+// the shared port.
+func ownTunnel(s session.Session) bool {
+	return s.Origin.IsValid() || s.DSCP != nil && *s.DSCP != 0 || s.TTL != nil && *s.TTL != 64
+}
+
+// conflictingTunnel names a port that is not ours and has the tunnel key of the wanted one: of two ports with the same
+// (remote_ip, local_ip, in_key), of types that share a registry, a datapath opens only the first.
+func conflictingTunnel(state State, datapath string, want *Port) string {
+	w := want.Interfaces[0]
+	for _, bridge := range slices.Sorted(maps.Keys(state.Bridges)) {
+		b := state.Bridges[bridge]
+		if b.NormalDatapathType() != datapath {
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(b.Ports)) {
+			if Ours(b.Ports[name].ExternalIDs) {
+				continue
+			}
+			for _, i := range b.Ports[name].Interfaces {
+				if i.Type == w.Type && i.Options["remote_ip"] == w.Options["remote_ip"] &&
+					i.Options["local_ip"] == w.Options["local_ip"] && tunnelKey(i) == tunnelKey(w) && i.Options["packet_type"] != "ptap" {
+					return fmt.Sprintf("%q (%s, on bridge %q)", name, i.Type, bridge)
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// tunnelKey is the key that a tunnel port receives, a number's value where it is one ("0x64" and "100" are the same).
+func tunnelKey(i *Interface) string {
+	key := i.Options["key"]
+	if in, ok := i.Options["in_key"]; ok {
+		key = in
+	}
+	if n, err := strconv.ParseUint(key, 0, 64); err == nil {
+		return strconv.FormatUint(n, 10)
+	}
+	if key == "" {
+		return "0"
+	}
+	return key
+}
+
+// tunnelError is what ovs-vswitchd says against our tunnel port, "" where all is well or it is not there yet.
+func tunnelError(state State, bridge, port string) string {
+	b := state.Bridges[bridge]
+	if b == nil || b.Ports[port] == nil {
+		return ""
+	}
+	for _, i := range b.Ports[port].Interfaces {
+		if i.Error != "" {
+			return i.Error
+		}
+	}
+	return ""
+}
+
+// portNumbers hands out OpenFlow port numbers of a tap bridge, so that flows can be rendered before the ports exist: a
+// port that has a number keeps it, a new one requests the lowest that is free.
+type portNumbers struct {
+	bridge *Bridge
+	taken  map[int]bool
+}
+
+func newPortNumbers(bridge *Bridge) *portNumbers {
+	n := &portNumbers{bridge: bridge, taken: map[int]bool{}}
+	if bridge == nil {
+		return n
+	}
+	for _, p := range bridge.Ports {
+		for _, i := range p.Interfaces {
+			n.taken[i.OFPort] = true
+			n.taken[i.OFPortRequest] = true
+		}
+	}
+	return n
+}
+
+// of is the number of the port, and the number that its row is to request.
+func (n *portNumbers) of(port string) (number, request int) {
+	if n.bridge != nil {
+		if p := n.bridge.Ports[port]; p != nil && len(p.Interfaces) == 1 {
+			i := p.Interfaces[0]
+			if i.OFPort > 0 {
+				return i.OFPort, i.OFPortRequest
+			}
+			if i.OFPortRequest > 0 {
+				return i.OFPortRequest, i.OFPortRequest
+			}
+		}
+	}
+	free := 1
+	for n.taken[free] {
+		free++
+	}
+	n.taken[free] = true
+	return free, free
+}

@@ -1,0 +1,177 @@
+package underlay
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/ovs-erspan/ovs-erspan/flows"
+)
+
+// Paths finds the path to each collector. A collector without a route has a Path without a device; an error means that
+// the kernel could not be asked.
+func Paths(keys []flows.PathKey) (map[flows.PathKey]flows.Path, error) {
+	local, err := LocalAddresses()
+	if err != nil {
+		return nil, err
+	}
+	links := map[int]link{}
+	paths := make(map[flows.PathKey]flows.Path, len(keys))
+	for _, key := range keys {
+		path, err := find(key, links)
+		if err != nil {
+			return nil, fmt.Errorf("path to %s: %w", key.Collector, err)
+		}
+		path.OwnAddress = slices.Contains(local, key.Collector)
+		paths[key] = path
+	}
+	return paths, nil
+}
+
+// LocalAddresses are all addresses of this host, sorted.
+func LocalAddresses() ([]netip.Addr, error) {
+	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	return toAddrs(addrs), nil
+}
+
+func toAddrs(list []netlink.Addr) []netip.Addr {
+	var addrs []netip.Addr
+	for _, a := range list {
+		if addr, ok := netip.AddrFromSlice(a.IP); ok {
+			addrs = append(addrs, addr.Unmap())
+		}
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return slices.Compact(addrs)
+}
+
+// link is what several paths share.
+type link struct {
+	name  string
+	mtu   int
+	addrs []netip.Addr
+}
+
+func find(key flows.PathKey, links map[int]link) (flows.Path, error) {
+	options := &netlink.RouteGetOptions{}
+	if key.Origin.IsValid() {
+		options.SrcAddr = key.Origin.AsSlice()
+	}
+	routes, err := netlink.RouteGetWithOptions(key.Collector.AsSlice(), options)
+	if noRoute(err) || err == nil && len(routes) == 0 {
+		return flows.Path{}, nil
+	}
+	if err != nil {
+		return flows.Path{}, err
+	}
+	r := routes[0]
+	out, ok := links[r.LinkIndex]
+	if !ok {
+		if out, err = findLink(r.LinkIndex); err != nil {
+			return flows.Path{}, err
+		}
+		links[r.LinkIndex] = out
+	}
+	path := flows.Path{Device: out.name, Source: key.Origin, NextHop: key.Collector, MTU: out.mtu, Local: out.addrs}
+	if r.MTU > 0 {
+		path.MTU = min(path.MTU, r.MTU)
+	}
+	if gw, ok := netip.AddrFromSlice(r.Gw); ok {
+		path.NextHop = gw.Unmap()
+	} else if via, ok := r.Via.(*netlink.Via); ok {
+		if gw, ok := netip.AddrFromSlice(via.Addr); ok {
+			path.NextHop = gw.Unmap()
+		}
+	}
+	if !path.Source.IsValid() {
+		if src, ok := netip.AddrFromSlice(r.Src); ok {
+			path.Source = src.Unmap()
+		}
+	}
+	if path.HasNeighbor, err = hasNeighbor(r.LinkIndex, path.NextHop); err != nil {
+		return flows.Path{}, err
+	}
+	return path, nil
+}
+
+// noRoute tells whether an error of the kernel says that there is no way to an address (rtnetlink(7)); EINVAL is what it
+// says to a source address that is not its own.
+func noRoute(err error) bool {
+	return errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EHOSTUNREACH) ||
+		errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EACCES)
+}
+
+func findLink(index int) (link, error) {
+	l, err := netlink.LinkByIndex(index)
+	if err != nil {
+		return link{}, fmt.Errorf("device %d: %w", index, err)
+	}
+	addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+	if err != nil {
+		return link{}, fmt.Errorf("addresses of %s: %w", l.Attrs().Name, err)
+	}
+	return link{l.Attrs().Name, l.Attrs().MTU, toAddrs(addrs)}, nil
+}
+
+// usable are the states of a neighbour whose link-layer address can be sent to (rtnetlink(7), NUD_*).
+const usable = unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE | unix.NUD_PERMANENT | unix.NUD_NOARP
+
+func hasNeighbor(index int, hop netip.Addr) (bool, error) {
+	n, err := neighbor(index, hop)
+	return n != nil && n.State&usable != 0, err
+}
+
+func neighbor(index int, hop netip.Addr) (*netlink.Neigh, error) {
+	family := netlink.FAMILY_V4
+	if hop.Is6() {
+		family = netlink.FAMILY_V6
+	}
+	list, err := netlink.NeighList(index, family)
+	if err != nil {
+		return nil, fmt.Errorf("list neighbours: %w", err)
+	}
+	for _, n := range list {
+		if a, ok := netip.AddrFromSlice(n.IP); ok && a.Unmap() == hop {
+			return &n, nil
+		}
+	}
+	return nil, nil
+}
+
+// Prime makes the kernel resolve the next hop: it sends ARP requests or neighbour solicitations as it would before a
+// packet, and no packet. Whoever watches the device, as Open vSwitch's native tunnels do, learns from the answer.
+// It returns at once.
+func Prime(path flows.Path) error {
+	l, err := netlink.LinkByName(path.Device)
+	if err != nil {
+		return fmt.Errorf("device %s: %w", path.Device, err)
+	}
+	index := l.Attrs().Index
+	known, err := neighbor(index, path.NextHop)
+	if err != nil {
+		return err
+	}
+	n := &netlink.Neigh{LinkIndex: index, IP: net.IP(path.NextHop.AsSlice())}
+	switch {
+	case known != nil && known.State&(unix.NUD_PERMANENT|unix.NUD_NOARP) != 0:
+		return nil
+	case known != nil && known.State&usable != 0:
+		// The kernel knows it and would ask nobody: have it verified.
+		n.HardwareAddr, n.State = known.HardwareAddr, unix.NUD_PROBE
+	default:
+		n.State, n.Flags = unix.NUD_NONE, netlink.NTF_USE
+	}
+	if err := netlink.NeighSet(n); err != nil {
+		return fmt.Errorf("resolve %s on %s: %w", path.NextHop, path.Device, err)
+	}
+	return nil
+}

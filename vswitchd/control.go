@@ -1,0 +1,109 @@
+package vswitchd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Client calls the ovs-vswitchd that has its sockets in a run directory.
+type Client struct{ rundir string }
+
+// New makes a client; each call connects anew, because ovs-vswitchd may be another process by then.
+func New(rundir string) *Client { return &Client{rundir} }
+
+// Call runs one command of ovs-vswitchd(8), "RUNTIME MANAGEMENT COMMANDS", and returns what it prints. The error holds
+// what ovs-vswitchd said, or says that it is not running.
+func (c *Client) Call(ctx context.Context, command string, args ...string) (string, error) {
+	pid, err := os.ReadFile(filepath.Join(c.rundir, "ovs-vswitchd.pid"))
+	if err != nil {
+		return "", fmt.Errorf("%s: ovs-vswitchd is not running (%w)", command, err)
+	}
+	socket := filepath.Join(c.rundir, "ovs-vswitchd."+strings.TrimSpace(string(pid))+".ctl")
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return "", fmt.Errorf("%s: ovs-vswitchd is not running (%w)", command, err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if args == nil {
+		args = []string{} // null is no parameter list
+	}
+	request := map[string]any{"id": 0, "method": command, "params": args}
+	if err := json.NewEncoder(conn).Encode(request); err != nil {
+		return "", fmt.Errorf("%s: %w", command, err)
+	}
+	var reply struct {
+		Result *string
+		Error  *string
+	}
+	if err := json.NewDecoder(conn).Decode(&reply); err != nil {
+		return "", fmt.Errorf("%s: %w", command, errors.Join(ctx.Err(), err))
+	}
+	if reply.Error != nil {
+		return "", fmt.Errorf("%s: %s", command, strings.TrimSpace(*reply.Error))
+	}
+	if reply.Result == nil {
+		return "", fmt.Errorf("%s: ovs-vswitchd replied with nothing", command)
+	}
+	return *reply.Result, nil
+}
+
+// WaitRevalidated returns when every megaflow has been revalidated against what was changed before the call: running
+// flows follow the change from then on.
+//
+// A round of the revalidators that was under way at the time of the change may have missed it, so the end of the round
+// after it is what counts. An idle revalidator starts a round only twice a second, or at once after a flow-mod; touch
+// makes one and is called once for each round.
+func (c *Client) WaitRevalidated(ctx context.Context, touch func(context.Context) error) error {
+	const rounds = 2
+	for range rounds {
+		done := make(chan error, 1)
+		go func() {
+			_, err := c.Call(ctx, "revalidator/wait")
+			done <- err
+		}()
+		if err := touch(ctx); err != nil {
+			return err
+		}
+		if err := <-done; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Neighbors are the next hops whose link-layer address native tunnels know (`ovs-appctl tnl/neigh/show`), by the bridge
+// that they are reached through.
+func (c *Client) Neighbors(ctx context.Context) (map[string]map[netip.Addr]bool, error) {
+	out, err := c.Call(ctx, "tnl/neigh/show")
+	if err != nil {
+		return nil, err
+	}
+	// IP                                            MAC                 Bridge
+	// ==========================================================================
+	// 192.0.2.9                                     aa:bb:cc:dd:ee:ff   br-ul
+	known := map[string]map[netip.Addr]bool{}
+	for line := range strings.Lines(out) {
+		fields := strings.Fields(line)
+		if len(fields) != 3 {
+			continue
+		}
+		addr, err := netip.ParseAddr(fields[0])
+		if err != nil {
+			continue
+		}
+		if known[fields[2]] == nil {
+			known[fields[2]] = map[netip.Addr]bool{}
+		}
+		known[fields[2]][addr] = true
+	}
+	return known, nil
+}
