@@ -1,0 +1,374 @@
+package ovsdb
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	lib "github.com/ovn-kubernetes/libovsdb/ovsdb"
+
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// The store's keys in Open_vSwitch.external_ids.
+const (
+	sessionPrefix = "ovs-erspan.session."   // + name: a stored
+	statusPrefix  = "ovs-erspan.status."    // + name: a session.Status
+	generationKey = "ovs-erspan.generation" // decimal; every Update that writes adds 1
+	inForceKey    = "ovs-erspan.in-force"   // decimal; the generation that was last reconciled
+)
+
+// maxSlot bounds session.Stored.Slot: it is the low half of a cookie and the value of a register, and a bit is spared.
+const maxSlot = 1 << 31
+
+// brokenGeneration is the name in Wish.Broken of a generation that cannot be read. No session can have this name.
+const brokenGeneration = "(generation)"
+
+// stored is a session in the store. Its JSON is canonical: fields in this order, keys of maps sorted, no white space.
+type stored struct {
+	Slot       uint32                      `json:"slot"`
+	Identities map[string]session.Identity `json:"identities,omitempty"`
+	Spec       session.Session             `json:"spec"`
+}
+
+// Wish is all that the store holds, as of now and as far as it can be read; what cannot be read is in Wish.Broken. A
+// generation that cannot be read is there as "(generation)", and counts as the one in force: the next Update repairs it.
+// It fails only when the connection is lost (ErrDisconnected).
+func (d *DB) Wish() (session.Wish, error) {
+	root, err := d.root()
+	if err != nil {
+		return session.Wish{}, err
+	}
+	wish, _ := readWish(root.ExternalIDs)
+	return wish, nil
+}
+
+// readWish reads the keys of the store, and returns the slots that are taken, those of broken entries included as far as
+// they can be read.
+func readWish(externalIDs map[string]string) (session.Wish, map[uint32]string) {
+	wish := session.Wish{Broken: make(map[string]error), Status: make(map[string]session.Status)}
+	taken := make(map[uint32]string)
+	for _, key := range slices.Sorted(maps.Keys(externalIDs)) {
+		if name, ok := strings.CutPrefix(key, sessionPrefix); ok {
+			s, err := readSession(name, externalIDs[key])
+			if err == nil && taken[s.Slot] != "" {
+				err = fmt.Errorf("slot %d is that of session %q", s.Slot, taken[s.Slot])
+			}
+			if s.Slot != 0 && taken[s.Slot] == "" {
+				taken[s.Slot] = name
+			}
+			if err != nil {
+				wish.Broken[name] = fmt.Errorf("external_ids key %q of table Open_vSwitch: %w", key, err)
+				continue
+			}
+			wish.Sessions = append(wish.Sessions, s)
+		}
+		if name, ok := strings.CutPrefix(key, statusPrefix); ok {
+			var status session.Status
+			// One that cannot be read is as good as none: the next Report writes it anew.
+			if json.Unmarshal([]byte(externalIDs[key]), &status) == nil {
+				wish.Status[name] = status
+			}
+		}
+	}
+	wish.InForce, _ = strconv.ParseUint(externalIDs[inForceKey], 10, 64)
+	if text, ok := externalIDs[generationKey]; ok {
+		var err error
+		if wish.Generation, err = strconv.ParseUint(text, 10, 64); err != nil {
+			wish.Broken[brokenGeneration] = fmt.Errorf("external_ids key %q of table Open_vSwitch: %q is not a number", generationKey, text)
+		}
+	}
+	// Who waits for a generation to be in force must not be told so by one that is older.
+	wish.Generation = max(wish.Generation, wish.InForce)
+	return wish, taken
+}
+
+// readSession reads a session strictly. With an error, the slot is set where it could be read.
+func readSession(name, text string) (session.Stored, error) {
+	var in stored
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(&in)
+	if err == nil {
+		if _, more := decoder.Token(); more != io.EOF {
+			err = errors.New("text after its end")
+		}
+	}
+	out := session.Stored{Session: in.Spec, Slot: in.Slot, Identities: in.Identities}
+	switch {
+	case err != nil:
+		return out, err
+	case in.Slot < 1 || in.Slot > maxSlot:
+		return out, fmt.Errorf("slot %d: want 1..%d", in.Slot, maxSlot)
+	case in.Spec.Name != name:
+		return out, fmt.Errorf("its spec has the name %q", in.Spec.Name)
+	}
+	return out, in.Spec.Validate()
+}
+
+func writeSession(s session.Stored) (string, error) {
+	return canonical(stored{Slot: s.Slot, Identities: s.Identities, Spec: s.Session})
+}
+
+// canonical is JSON as the store has it: "<" is written so, not escaped, for those who read it with ovs-vsctl.
+func canonical(v any) (string, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return "", err
+	}
+	return strings.TrimSuffix(text.String(), "\n"), nil
+}
+
+// Update changes the wish: change is given what the store holds, and what it leaves there is written, in one transaction
+// that also adds 1 to the generation. It returns the generation that has the change in it. When another writer was faster,
+// everything is read anew and change is called again, until the context is done: change must have no effect but on its
+// argument. When change returns an error, Update returns that error, and nothing is written; nor is anything when change
+// changes nothing.
+//
+// Sessions are told apart by name; their order does not matter. One with Slot 0 is given the lowest free slot. Entries in
+// Wish.Broken stay as they are, unless change deletes one there: then the entry is removed, or replaced by a session of
+// that name. What change does to the generations and to Wish.Status is ignored.
+func (d *DB) Update(ctx context.Context, change func(*session.Wish) error) (uint64, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	for {
+		root, err := d.root()
+		if err != nil {
+			return 0, err
+		}
+		edit, err := newEdit(root.ExternalIDs, change)
+		if err != nil {
+			return 0, err
+		}
+		if edit.empty() {
+			return edit.generation, nil
+		}
+		_, err = d.commit(ctx, edit.transaction(root.UUID))
+		switch {
+		case err == nil:
+			return edit.generation + 1, nil
+		case errors.Is(err, ErrConflict) && ctx.Err() == nil:
+			// By now the cache has what we did not know (see commit).
+		case errors.Is(err, ErrConflict):
+			return 0, fmt.Errorf("session store: other writers were faster each time: %w", err)
+		default:
+			return 0, fmt.Errorf("session store: %w", err)
+		}
+	}
+}
+
+// edit is a change of the store's keys.
+type edit struct {
+	generation uint64            // before
+	before     map[string]string // all keys as they were
+	put        map[string]string // keys that are added or get another value
+	remove     []string          // keys that go
+}
+
+func (e edit) empty() bool { return len(e.put) == 0 && len(e.remove) == 0 }
+
+func newEdit(before map[string]string, change func(*session.Wish) error) (edit, error) {
+	wish, taken := readWish(before)
+	e := edit{generation: wish.Generation, before: before, put: make(map[string]string)}
+	// Compare encodings with encodings: a text in the store that is not canonical stays as it is.
+	had := make(map[string]string, len(wish.Sessions))
+	for _, s := range wish.Sessions {
+		text, err := writeSession(s)
+		if err != nil {
+			return edit{}, fmt.Errorf("session %q: %w", s.Name, err)
+		}
+		had[s.Name] = text
+	}
+	broken := maps.Clone(wish.Broken)
+	if err := change(&wish); err != nil {
+		return edit{}, err
+	}
+	if err := assignSlots(&wish, taken); err != nil {
+		return edit{}, err
+	}
+	kept := make(map[string]bool, len(wish.Sessions))
+	for _, s := range wish.Sessions {
+		kept[s.Name] = true
+		if wish.Broken[s.Name] != nil {
+			return edit{}, fmt.Errorf("session %q exists, but cannot be read; remove it first: %w", s.Name, wish.Broken[s.Name])
+		}
+		text, err := writeSession(s)
+		if err != nil {
+			return edit{}, fmt.Errorf("session %q: %w", s.Name, err)
+		}
+		if text == had[s.Name] {
+			continue
+		}
+		// Never write what could not be read again.
+		if _, err := readSession(s.Name, text); err != nil {
+			return edit{}, fmt.Errorf("session %q: %w", s.Name, err)
+		}
+		e.put[sessionPrefix+s.Name] = text
+	}
+	for name := range had {
+		if !kept[name] {
+			e.remove = append(e.remove, sessionPrefix+name)
+		}
+	}
+	for name := range broken {
+		if wish.Broken[name] == nil && !kept[name] && name != brokenGeneration {
+			e.remove = append(e.remove, sessionPrefix+name)
+		}
+	}
+	slices.Sort(e.remove)
+	return e, nil
+}
+
+// assignSlots gives a slot to who has none, and checks that names and slots are unique.
+func assignSlots(wish *session.Wish, taken map[uint32]string) error {
+	byName, bySlot := make(map[string]bool), make(map[uint32]string)
+	for slot, name := range taken {
+		if wish.Broken[name] != nil {
+			bySlot[slot] = name
+		}
+	}
+	for _, s := range wish.Sessions {
+		if byName[s.Name] {
+			return fmt.Errorf("session %q is there twice", s.Name)
+		}
+		byName[s.Name] = true
+		if s.Slot == 0 {
+			continue
+		}
+		if other := bySlot[s.Slot]; other != "" {
+			return fmt.Errorf("sessions %q and %q have the same slot, %d", other, s.Name, s.Slot)
+		}
+		bySlot[s.Slot] = s.Name
+	}
+	free := uint32(1)
+	for i := range wish.Sessions {
+		s := &wish.Sessions[i]
+		if s.Slot != 0 {
+			continue
+		}
+		for bySlot[free] != "" {
+			free++
+		}
+		s.Slot = free
+		bySlot[free] = s.Name
+	}
+	return nil
+}
+
+// transaction writes the keys that change, and no other, provided that the generation and these keys still are as they
+// were read.
+func (e edit) transaction(root string) *transaction {
+	row := is(lib.UUID{GoUUID: root})
+	t := &transaction{}
+	old, put := make(map[string]string), maps.Clone(e.put)
+	put[generationKey] = strconv.FormatUint(e.generation+1, 10)
+	var remove []any
+	text, ok := e.before[generationKey]
+	if !ok {
+		// In the same transaction: where another writer has written the key meanwhile, this changes nothing, and the
+		// wait below finds the other's value.
+		text = "0"
+		t.add("generation", lib.Operation{Op: lib.OperationMutate, Table: tableOpenVSwitch, Where: []lib.Condition{row},
+			Mutations: []lib.Mutation{*lib.NewMutation("external_ids", lib.MutateOperationInsert, mapping(map[string]string{generationKey: text}))}})
+	}
+	old[generationKey] = text
+	remove = append(remove, generationKey)
+	for _, key := range slices.Concat(e.remove, slices.Sorted(maps.Keys(e.put))) {
+		if text, ok := e.before[key]; ok {
+			old[key] = text
+			remove = append(remove, key)
+		}
+	}
+	id := lib.UUID{GoUUID: root}
+	t.wait("what was read", tableOpenVSwitch, "_uuid", id, row, lib.NewCondition("external_ids", lib.ConditionIncludes, mapping(old)))
+	t.add("write", lib.Operation{Op: lib.OperationMutate, Table: tableOpenVSwitch, Where: []lib.Condition{row},
+		Mutations: []lib.Mutation{
+			*lib.NewMutation("external_ids", lib.MutateOperationDelete, lib.OvsSet{GoSet: remove}),
+			*lib.NewMutation("external_ids", lib.MutateOperationInsert, mapping(put)),
+		}})
+	// Inserting into a map leaves a key alone that is there: one that somebody else made, and not by Update.
+	t.wait("what was written", tableOpenVSwitch, "_uuid", id, row, lib.NewCondition("external_ids", lib.ConditionIncludes, mapping(put)))
+	t.comment("sessions, generation " + put[generationKey])
+	return t
+}
+
+// Report writes which generation is in force and the status of sessions, in one transaction. It writes only what differs,
+// and nothing when nothing does; the generation of the wish stays. Statuses of sessions that are not in the store any more
+// are removed; one that status does not name stays.
+func (d *DB) Report(ctx context.Context, inForce uint64, status map[string]session.Status) error {
+	root, err := d.root()
+	if err != nil {
+		return err
+	}
+	before := root.ExternalIDs
+	after := map[string]string{inForceKey: strconv.FormatUint(inForce, 10)}
+	for name, s := range status {
+		if _, ok := before[sessionPrefix+name]; !ok {
+			continue
+		}
+		if after[statusPrefix+name], err = canonical(s); err != nil {
+			return fmt.Errorf("status of session %q: %w", name, err)
+		}
+	}
+	var remove []any
+	for _, key := range slices.Sorted(maps.Keys(before)) {
+		name, isStatus := strings.CutPrefix(key, statusPrefix)
+		_, exists := before[sessionPrefix+name]
+		text, written := after[key]
+		switch {
+		case written && text == before[key]:
+			delete(after, key)
+		case written, isStatus && !exists:
+			remove = append(remove, key)
+		}
+	}
+	var mutations []lib.Mutation
+	if len(remove) > 0 {
+		mutations = append(mutations, *lib.NewMutation("external_ids", lib.MutateOperationDelete, lib.OvsSet{GoSet: remove}))
+	}
+	if len(after) > 0 {
+		mutations = append(mutations, *lib.NewMutation("external_ids", lib.MutateOperationInsert, mapping(after)))
+	}
+	if len(mutations) == 0 {
+		return nil
+	}
+	t := &transaction{}
+	t.add("status", lib.Operation{Op: lib.OperationMutate, Table: tableOpenVSwitch,
+		Where: []lib.Condition{is(lib.UUID{GoUUID: root.UUID})}, Mutations: mutations})
+	t.comment(fmt.Sprintf("status, generation %d in force", inForce))
+	if _, err := d.commit(ctx, t); err != nil {
+		return fmt.Errorf("session store: %w", err)
+	}
+	return nil
+}
+
+// sameButForReports reports whether two versions of the row are the same but for what Report writes and for the counting
+// of configurations.
+func sameButForReports(a, b *openVSwitchRow) bool {
+	if !slices.Equal(sorted(a.Bridges), sorted(b.Bridges)) || !maps.Equal(a.OtherConfig, b.OtherConfig) || value(a.OVSVersion) != value(b.OVSVersion) {
+		return false
+	}
+	return reportless(a.ExternalIDs, b.ExternalIDs) && reportless(b.ExternalIDs, a.ExternalIDs)
+}
+
+// reportless reports whether b has every key of a that Report does not write, with the same value.
+func reportless(a, b map[string]string) bool {
+	for key, text := range a {
+		if key == inForceKey || strings.HasPrefix(key, statusPrefix) {
+			continue
+		}
+		if other, ok := b[key]; !ok || other != text {
+			return false
+		}
+	}
+	return true
+}
