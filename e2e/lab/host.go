@@ -315,15 +315,29 @@ func (h *Host) VswitchdPID() int {
 	return 0
 }
 
-// WaitReady waits until ovs-vswitchd has done everything that the database says at this moment.
+// WaitReady waits until ovs-vswitchd has done everything that the database says at this moment, and packets are handled
+// accordingly. After ovsdb-server was away this takes some seconds, for ovs-vswitchd connects again ever less often; and
+// until then it forwards nothing, since in the userspace datapath its main loop moves the packets, and stands still.
 func (h *Host) WaitReady(ctx context.Context) error {
 	ctx, cancel := bounded(ctx, toolTimeout)
 	defer cancel()
+	// ovs-vswitchd says that it is done before the threads that translate packets know of it: they do in the next turn
+	// of its main loop, and that has come when it has done something else.
+	for range 2 {
+		if err := h.catchUp(ctx); err != nil {
+			return fmt.Errorf("%s: %w", h, err)
+		}
+	}
+	return nil
+}
+
+// catchUp asks for a turn (next_cfg) and waits for it (cur_cfg), as ovs-vsctl does.
+func (h *Host) catchUp(ctx context.Context) error {
 	results, err := transact(ctx, h.DBSocket(),
 		map[string]any{"op": "mutate", "table": "Open_vSwitch", "where": []any{}, "mutations": []any{[]any{"next_cfg", "+=", 1}}},
 		map[string]any{"op": "select", "table": "Open_vSwitch", "where": []any{}, "columns": []string{"next_cfg"}})
 	if err != nil {
-		return fmt.Errorf("%s: ask ovs-vswitchd to catch up: %w", h, err)
+		return fmt.Errorf("ask ovs-vswitchd to catch up: %w", err)
 	}
 	var want struct {
 		Rows []struct {
@@ -331,11 +345,10 @@ func (h *Host) WaitReady(ctx context.Context) error {
 		}
 	}
 	if err := json.Unmarshal(results[1], &want); err != nil || len(want.Rows) != 1 {
-		return fmt.Errorf("%s: ask ovs-vswitchd to catch up: unexpected reply %s", h, results[1])
+		return fmt.Errorf("ask ovs-vswitchd to catch up: unexpected reply %s", results[1])
 	}
-	return Until(ctx, fmt.Sprintf("ovs-vswitchd of %s has caught up with the database", h), func(ctx context.Context) error {
-		p := h.daemon(&h.vs)
-		if p == nil {
+	return Until(ctx, "ovs-vswitchd has caught up with the database", func(ctx context.Context) error {
+		if h.daemon(&h.vs) == nil {
 			return Permanent(fmt.Errorf("it does not run; its log ends: %s", tail(h.Log(), 5)))
 		}
 		var got []struct {
@@ -349,6 +362,16 @@ func (h *Host) WaitReady(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// WaitFlows waits until running traffic is handled by the OpenFlow flows as they are now: a changed flow reaches what the
+// datapath has cached only after ovs-ofctl has returned.
+func (h *Host) WaitFlows(ctx context.Context) error {
+	if err := h.WaitReady(ctx); err != nil { // the change has reached the main loop
+		return err
+	}
+	_, err := h.Appctl(ctx, "revalidator/wait")
+	return err
 }
 
 func tail(s string, lines int) string {

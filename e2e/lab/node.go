@@ -138,18 +138,6 @@ func (n *Node) Forward(_ context.Context) error {
 	)
 }
 
-// VLAN adds an 802.1Q device named <dev>.<vid> on a device of the node, with addresses.
-func (n *Node) VLAN(ctx context.Context, dev string, vid int, addrs ...string) error {
-	name := fmt.Sprintf("%s.%d", dev, vid)
-	if err := checkDevice(name); err != nil {
-		return fmt.Errorf("%s: %w", n, err)
-	}
-	if err := n.ip(ctx, fmt.Sprintf("link add link %s name %s type vlan id %d", dev, name, vid)); err != nil {
-		return err
-	}
-	return n.setUp(ctx, name, addrs)
-}
-
 // setUp gives a device its addresses, sets it up, and keeps it quiet: no segmentation or checksum offload, IPv6 only
 // where it has an IPv6 address.
 func (n *Node) setUp(ctx context.Context, dev string, addrs []string) error {

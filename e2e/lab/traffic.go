@@ -3,12 +3,24 @@
 package lab
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
 	"net/netip"
+	"os"
 	"regexp"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // PingOptions says what Ping sends; the zero value is one packet of 56 bytes.
@@ -54,7 +66,10 @@ func Ping(ctx context.Context, from *Node, dst netip.Addr, o PingOptions) (PingR
 	out, stderr, err := from.Exec(ctx, append(append(args, o.Args...), dst.String())...)
 	m := pingSummary.FindStringSubmatch(out)
 	if m == nil {
-		return PingResult{}, fmt.Errorf("ping %s from %s: %w: no summary in %q %q", dst, from, err, out, stderr)
+		if err == nil {
+			err = errors.New("no summary")
+		}
+		return PingResult{}, fmt.Errorf("ping %s from %s: %w in %q %q", dst, from, err, out, stderr)
 	}
 	number := func(m []string, i int) int {
 		if m == nil {
@@ -69,4 +84,389 @@ func Ping(ctx context.Context, from *Node, dst netip.Addr, o PingOptions) (PingR
 		Errors:     number(pingErrors.FindStringSubmatch(out), 1),
 		Output:     out,
 	}, nil
+}
+
+// SendRaw sends whole Ethernet frames, as they are, out of a device of a node, at most pps a second (0: 2000).
+func SendRaw(ctx context.Context, n *Node, dev string, frames [][]byte, pps int) error {
+	fail := func(err error) error { return fmt.Errorf("send frames from %q of %s: %w", dev, n, err) }
+	fd := -1
+	to := unix.SockaddrLinklayer{Halen: 6}
+	err := n.Do(func() error {
+		iface, err := net.InterfaceByName(dev)
+		if err != nil {
+			return err
+		}
+		to.Ifindex = iface.Index
+		// Protocol 0: this socket receives nothing.
+		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return fail(err)
+	}
+	defer unix.Close(fd)
+	pace := newPace(pps, 2000)
+	for i, f := range frames {
+		if err := pace.wait(ctx); err != nil {
+			return fail(fmt.Errorf("after %d of %d: %w", i, len(frames), err))
+		}
+		if len(f) < 14 {
+			return fail(fmt.Errorf("frame %d has %d bytes: less than an Ethernet header", i, len(f)))
+		}
+		copy(to.Addr[:6], f)
+		for {
+			err := unix.Sendto(fd, f, 0, &to)
+			if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENOBUFS) && ctx.Err() == nil {
+				continue
+			}
+			if err != nil {
+				return fail(fmt.Errorf("frame %d of %d bytes: %w", i, len(f), err))
+			}
+			break
+		}
+	}
+	return nil
+}
+
+// pace spreads packets over time, in bursts of what is due at each tick of a coarse clock.
+type pace struct {
+	pps   int
+	begin time.Time
+	sent  int
+}
+
+func newPace(pps, otherwise int) *pace {
+	if pps <= 0 {
+		pps = otherwise
+	}
+	return &pace{pps: pps, begin: time.Now()}
+}
+
+// wait returns when the next packet is due.
+func (p *pace) wait(ctx context.Context) error {
+	due := p.begin.Add(time.Duration(p.sent) * time.Second / time.Duration(p.pps))
+	p.sent++
+	ahead := time.Until(due)
+	if ahead < time.Millisecond {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(ahead)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Burst says what UDPBurst sends.
+type Burst struct {
+	Dst   netip.Addr // of the receiver; the zero Addr is its Addr()
+	Port  uint16     // of the receiver; 0 lets the kernel choose
+	Src   netip.Addr // of the sender; the zero Addr leaves it to routing
+	Count int        // datagrams; 0 is 1
+	Size  int        // of a datagram's payload, at least 8; 0 is 64
+	PPS   int        // at most; 0 is 1000
+	TOS   int        // of the datagrams, as the IPv4 type of service or the IPv6 traffic class
+	// Linger is how long after the last datagram that arrived the receiver waits for more, where some are missing;
+	// 0 is 500 ms.
+	Linger time.Duration
+}
+
+// BurstResult is what came of a burst. Missing and Altered hold sequence numbers, from 0.
+type BurstResult struct {
+	Sent       int
+	Received   int // different datagrams that arrived as they were sent
+	Duplicates int
+	Missing    []int
+	Altered    []int // arrived with another length or content
+	Foreign    int   // arrived, but from no such burst
+}
+
+// UDPBurst sends numbered datagrams with known contents from one node to another and says which arrived, unaltered.
+// That some are missing is a result and not an error.
+func UDPBurst(ctx context.Context, from, to *Node, b Burst) (BurstResult, error) {
+	fail := func(err error) (BurstResult, error) {
+		return BurstResult{}, fmt.Errorf("UDP burst from %s to %s: %w", from, to, err)
+	}
+	b.Count = max(b.Count, 1)
+	if b.Size == 0 {
+		b.Size = 64
+	}
+	if b.Size < 8 || b.Size > 65507 {
+		return fail(fmt.Errorf("size %d: want 8 to 65507", b.Size))
+	}
+	if b.Linger == 0 {
+		b.Linger = 500 * time.Millisecond
+	}
+	if !b.Dst.IsValid() {
+		b.Dst = to.Addr()
+	}
+	if !b.Dst.IsValid() {
+		return fail(errors.New("the receiver has no address"))
+	}
+
+	var in, out *net.UDPConn
+	err := to.Do(func() (err error) {
+		in, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(b.Dst, b.Port)))
+		return err
+	})
+	if err != nil {
+		return fail(err)
+	}
+	defer in.Close()
+	_ = in.SetReadBuffer(4 << 20) // a loss in this test's own socket would look like one on the way
+	var src *net.UDPAddr
+	if b.Src.IsValid() {
+		src = net.UDPAddrFromAddrPort(netip.AddrPortFrom(b.Src, 0))
+	}
+	err = from.Do(func() (err error) {
+		out, err = net.DialUDP("udp", src, in.LocalAddr().(*net.UDPAddr))
+		return err
+	})
+	if err != nil {
+		return fail(err)
+	}
+	defer out.Close()
+	if b.TOS != 0 {
+		if err := setTOS(out, b.TOS, b.Dst.Is6()); err != nil {
+			return fail(err)
+		}
+	}
+
+	r := &burstReceiver{conn: in, size: b.Size, seen: make([]bool, b.Count)}
+	received := make(chan error, 1)
+	go func() { received <- r.run() }()
+	sent, sendErr := sendBurst(ctx, out, b)
+	if sendErr == nil {
+		sendErr = r.quiet(ctx, b.Linger)
+	}
+	_ = in.SetReadDeadline(time.Unix(1, 0)) // ends the receiver
+	if err := errors.Join(sendErr, <-received); err != nil {
+		return fail(err)
+	}
+	result := r.result
+	result.Sent = sent
+	for i, ok := range r.seen {
+		if !ok && !slices.Contains(result.Altered, i) {
+			result.Missing = append(result.Missing, i)
+		}
+	}
+	return result, nil
+}
+
+// burstPayload is the content of a datagram: its number, and bytes that follow from it.
+func burstPayload(seq, size int) []byte {
+	p := make([]byte, size)
+	binary.BigEndian.PutUint64(p, uint64(seq))
+	fill := rand.New(rand.NewPCG(uint64(seq), uint64(size)))
+	for i := 8; i < size; i++ {
+		p[i] = byte(fill.Uint32())
+	}
+	return p
+}
+
+func sendBurst(ctx context.Context, out *net.UDPConn, b Burst) (sent int, err error) {
+	pace := newPace(b.PPS, 1000)
+	for i := range b.Count {
+		if err := pace.wait(ctx); err != nil {
+			return sent, fmt.Errorf("sent %d of %d: %w", sent, b.Count, err)
+		}
+		// An ICMP error for an earlier datagram is reported here, once: it says nothing about this one.
+		_, err := out.Write(burstPayload(i, b.Size))
+		for try := 0; try < 3 && (errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.EHOSTUNREACH)); try++ {
+			_, err = out.Write(burstPayload(i, b.Size))
+		}
+		if err != nil {
+			return sent, fmt.Errorf("sent %d of %d: %w", sent, b.Count, err)
+		}
+		sent++
+	}
+	return sent, nil
+}
+
+// burstReceiver notes which datagrams of a burst arrive.
+type burstReceiver struct {
+	conn *net.UDPConn
+	size int
+
+	mu     sync.Mutex
+	seen   []bool
+	last   time.Time // of the latest arrival
+	result BurstResult
+}
+
+// run reads until the socket's deadline.
+func (r *burstReceiver) run() error {
+	buf := make([]byte, 1<<16)
+	for {
+		n, err := r.conn.Read(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("receive: %w", err)
+		}
+		r.note(buf[:n])
+	}
+}
+
+func (r *burstReceiver) note(got []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = time.Now()
+	seq := uint64(len(r.seen))
+	if len(got) >= 8 {
+		seq = binary.BigEndian.Uint64(got)
+	}
+	switch {
+	case seq >= uint64(len(r.seen)):
+		r.result.Foreign++
+	case !bytes.Equal(got, burstPayload(int(seq), r.size)):
+		r.result.Altered = append(r.result.Altered, int(seq))
+	case r.seen[seq]:
+		r.result.Duplicates++
+	default:
+		r.seen[seq] = true
+		r.result.Received++
+	}
+}
+
+// quiet waits until nothing has arrived for a while: for linger, or, once everything is there, for as long as a
+// duplicate takes. It gives up on quiet after 10 s.
+func (r *burstReceiver) quiet(ctx context.Context, linger time.Duration) error {
+	const duplicates = 20 * time.Millisecond
+	begin := time.Now()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		r.mu.Lock()
+		last, enough := r.last, linger
+		if r.result.Received == len(r.seen) {
+			enough = min(linger, duplicates)
+		}
+		r.mu.Unlock()
+		if last.Before(begin) {
+			last = begin
+		}
+		if time.Since(last) >= enough || time.Since(begin) > 10*time.Second {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// setTOS sets the type of service, or the traffic class, of what a socket sends.
+func setTOS(c *net.UDPConn, tos int, v6 bool) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("set type of service: %w", err)
+	}
+	level, option := unix.IPPROTO_IP, unix.IP_TOS
+	if v6 {
+		level, option = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
+	}
+	var optErr error
+	err = raw.Control(func(fd uintptr) { optErr = unix.SetsockoptInt(int(fd), level, option, tos) })
+	if err := errors.Join(err, optErr); err != nil {
+		return fmt.Errorf("set type of service: %w", err)
+	}
+	return nil
+}
+
+// TCPTransfer sends n random bytes over a TCP connection from one node to an address of another (the zero Addr is its
+// Addr()) and fails unless they arrive as they were sent, by SHA-256 at both ends. Without a deadline in ctx it may
+// take 60 s.
+func TCPTransfer(ctx context.Context, from, to *Node, dst netip.Addr, n int64) error {
+	if err := tcpTransfer(ctx, from, to, dst, n); err != nil {
+		return fmt.Errorf("TCP transfer of %d bytes from %s to %s: %w", n, from, to, err)
+	}
+	return nil
+}
+
+func tcpTransfer(ctx context.Context, from, to *Node, dst netip.Addr, n int64) error {
+	ctx, cancel := bounded(ctx, time.Minute)
+	defer cancel()
+	if !dst.IsValid() {
+		dst = to.Addr()
+	}
+	if !dst.IsValid() {
+		return errors.New("the receiver has no address")
+	}
+	var listener *net.TCPListener
+	err := to.Do(func() (err error) {
+		listener, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(dst, 0)))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	deadline, _ := ctx.Deadline()
+	_ = listener.SetDeadline(deadline)
+	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
+	defer stop()
+
+	type sum struct {
+		bytes int64
+		hash  [sha256.Size]byte
+		err   error
+	}
+	received := make(chan sum, 1)
+	go func() {
+		var s sum
+		defer func() { received <- s }()
+		conn, err := listener.AcceptTCP()
+		if err != nil {
+			s.err = fmt.Errorf("accept: %w", err)
+			return
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(deadline)
+		stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+		defer stop()
+		h := sha256.New()
+		if s.bytes, err = io.Copy(h, conn); err != nil {
+			s.err = fmt.Errorf("receive: %w", err)
+		}
+		h.Sum(s.hash[:0])
+	}()
+
+	h := sha256.New()
+	err = from.Do(func() error {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "tcp", listener.Addr().String())
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(deadline)
+		stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+		defer stop()
+		var seed [32]byte
+		binary.BigEndian.PutUint64(seed[:], uint64(n))
+		if _, err := io.Copy(io.MultiWriter(h, conn), io.LimitReader(rand.NewChaCha8(seed), n)); err != nil {
+			return fmt.Errorf("send: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		_ = listener.Close()
+		return errors.Join(err, (<-received).err)
+	}
+	got := <-received
+	switch {
+	case got.err != nil:
+		return got.err
+	case got.bytes != n:
+		return fmt.Errorf("%d bytes arrived", got.bytes)
+	case !bytes.Equal(got.hash[:], h.Sum(nil)):
+		return fmt.Errorf("SHA-256 %x was sent and %x arrived", h.Sum(nil), got.hash)
+	}
+	return nil
 }

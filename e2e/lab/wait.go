@@ -9,8 +9,12 @@ import (
 	"time"
 )
 
-// pollInterval is how often a condition is looked at: short against what is waited for, long against the look.
-const pollInterval = 5 * time.Millisecond
+// How often a condition is looked at: often at first, since most waits are short, and then ever less often, since a look
+// may cost a process.
+const (
+	pollInterval     = 5 * time.Millisecond
+	pollIntervalMost = 100 * time.Millisecond
+)
 
 type permanentError struct{ error }
 
@@ -29,8 +33,9 @@ func Permanent(err error) error {
 func Until(ctx context.Context, what string, condition func(context.Context) error) error {
 	ctx, cancel := bounded(ctx, toolTimeout)
 	defer cancel()
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
+	interval := pollInterval
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
 	var last error
 	for {
 		err := condition(ctx)
@@ -47,8 +52,10 @@ func Until(ctx context.Context, what string, condition func(context.Context) err
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait until %s: %w; last: %w", what, ctx.Err(), last)
-		case <-tick.C:
+		case <-timer.C:
 		}
+		interval = min(interval*5/4, pollIntervalMost)
+		timer.Reset(interval)
 	}
 }
 
