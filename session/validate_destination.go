@@ -53,8 +53,24 @@ func (f *faults) checkOutputPort(s Session) {
 	}
 }
 
+// allowedSender is what [ParseSender] allows, for errors.
+const allowedSender = "the address of the sender, or any"
+
+// ParseSender reads the sender of a destination session: [AnySender], or an address, which it gives its one usual
+// spelling.
+func ParseSender(text string) (string, error) {
+	if text == AnySender {
+		return AnySender, nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return "", fmt.Errorf("from %q: want %s", text, allowedSender)
+	}
+	return a.String(), nil
+}
+
 func (f *faults) checkFrom(from string) {
-	const field, allowed = "from", "the address of the sender, or any"
+	const field, allowed = "from", allowedSender
 	if from == "" {
 		f.add(FieldError{Field: field, Reason: "is required in a destination session", Allowed: allowed})
 		return

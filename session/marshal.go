@@ -1,0 +1,157 @@
+package session
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Marshal writes sessions as YAML that [Parse] takes back to the same sessions: fields in the order in which people
+// read them, and only those that are set. Times are written in UTC. The error names a session whose text is not UTF-8;
+// a valid session has none.
+func Marshal(sessions []Session) ([]byte, error) {
+	items := &yaml.Node{Kind: yaml.SequenceNode}
+	for _, s := range sessions {
+		n := sessionNode(s)
+		if bad := notText(n); bad != nil {
+			return nil, &FieldError{Session: s.Name, Field: "YAML", Value: bad.Value, Reason: "is not UTF-8"}
+		}
+		items.Content = append(items.Content, n)
+	}
+	if len(sessions) == 0 {
+		items.Style = yaml.FlowStyle
+	}
+	root := mappingNode(0, pair("apiVersion", stringNode(APIVersion)), pair("sessions", items))
+	var b bytes.Buffer
+	enc := yaml.NewEncoder(&b)
+	enc.SetIndent(2)
+	enc.CompactSeqIndent()
+	if err := enc.Encode(root); err != nil {
+		return nil, fmt.Errorf("write sessions as YAML: %w", err)
+	}
+	if err := enc.Close(); err != nil {
+		return nil, fmt.Errorf("write sessions as YAML: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// notText finds a value that YAML has no way to write.
+func notText(n *yaml.Node) *yaml.Node {
+	if !utf8.ValidString(n.Value) {
+		return n
+	}
+	for _, c := range n.Content {
+		if bad := notText(c); bad != nil {
+			return bad
+		}
+	}
+	return nil
+}
+
+func sessionNode(s Session) *yaml.Node {
+	return mappingNode(0,
+		pair("name", stringNode(s.Name)),
+		text("type", string(s.Type)),
+		text("description", s.Description),
+		flag("disabled", s.Disabled),
+		text("bridge", s.Bridge),
+		short("sources", s.Sources.All || s.Sources.Ports != nil, listed("ports", s.Sources.Ports, stringNode), flag("all", s.Sources.All)),
+		listed("vlans", s.VLANs, intNode),
+		text("direction", string(s.Direction)),
+		listed("collectors", s.Collectors, addressNode),
+		text("outputPort", s.OutputPort),
+		text("from", s.From),
+		short("erspan", s.ERSPAN != ERSPAN{},
+			pairs(s.ERSPAN.Version != 0, "version", func() *yaml.Node { return intNode(s.ERSPAN.Version) }),
+			optional("sessionID", s.ERSPAN.SessionID), optional("index", s.ERSPAN.Index), optional("hardwareID", s.ERSPAN.HardwareID)),
+		listed("match", s.Match, ruleNode),
+		pairs(!s.Snaplen.IsZero(), "snaplen", func() *yaml.Node { return snaplenNode(s.Snaplen) }),
+		pairs(s.Origin.IsValid(), "origin", func() *yaml.Node { return addressNode(s.Origin) }),
+		optional("dscp", s.DSCP),
+		optional("ttl", s.TTL),
+		pairs(s.ExpiresAt != nil, "expiresAt", func() *yaml.Node {
+			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!timestamp", Value: s.ExpiresAt.UTC().Format(time.RFC3339Nano)}
+		}),
+		flag("allowMissing", s.AllowMissing),
+	)
+}
+
+func ruleNode(r Rule) *yaml.Node {
+	quoted := func(name, expr string) []*yaml.Node {
+		return pairs(expr != "", name, func() *yaml.Node {
+			n := stringNode(expr)
+			n.Style = yaml.DoubleQuotedStyle // matches are full of commas
+			return n
+		})
+	}
+	return mappingNode(yaml.FlowStyle, quoted("permit", r.Permit), quoted("permitBothWays", r.PermitBothWays), quoted("deny", r.Deny))
+}
+
+func snaplenNode(s Snaplen) *yaml.Node {
+	if n, ok := s.Bytes(); ok {
+		return intNode(n)
+	}
+	// "off" is false to a parser of YAML 1.1; ours takes the word. Quotes would be right for both, and read worse.
+	return stringNode(s.String())
+}
+
+// pair is a key and its value; a pair that is left out is nil.
+func pair(key string, value *yaml.Node) []*yaml.Node { return []*yaml.Node{stringNode(key), value} }
+
+func pairs(set bool, key string, value func() *yaml.Node) []*yaml.Node {
+	if !set {
+		return nil
+	}
+	return pair(key, value())
+}
+
+func text(key, value string) []*yaml.Node {
+	return pairs(value != "", key, func() *yaml.Node { return stringNode(value) })
+}
+
+func flag(key string, set bool) []*yaml.Node {
+	return pairs(set, key, func() *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true"} })
+}
+
+func optional(key string, n *int) []*yaml.Node {
+	return pairs(n != nil, key, func() *yaml.Node { return intNode(*n) })
+}
+
+// listed is a list on one line; nil is left out, an empty one is not, since it means something else.
+func listed[T any](key string, items []T, node func(T) *yaml.Node) []*yaml.Node {
+	return pairs(items != nil, key, func() *yaml.Node {
+		n := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
+		for _, item := range items {
+			n.Content = append(n.Content, node(item))
+		}
+		return n
+	})
+}
+
+// short is a mapping on one line.
+func short(key string, set bool, content ...[]*yaml.Node) []*yaml.Node {
+	return pairs(set, key, func() *yaml.Node { return mappingNode(yaml.FlowStyle, content...) })
+}
+
+func mappingNode(style yaml.Style, content ...[]*yaml.Node) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.MappingNode, Style: style}
+	for _, c := range content {
+		n.Content = append(n.Content, c...)
+	}
+	return n
+}
+
+func stringNode(s string) *yaml.Node {
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
+}
+
+func intNode(n int) *yaml.Node {
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: strconv.Itoa(n)}
+}
+
+func addressNode(a netip.Addr) *yaml.Node { return stringNode(a.String()) }
