@@ -14,8 +14,8 @@ import (
 )
 
 // ofportWait bounds the waiting for an interface's OpenFlow port after ovs-vswitchd acknowledged the configuration.
-// ovs-vswitchd writes both in one transaction (bridge_run in vswitchd/bridge.c of Open vSwitch 3.1), so this passes only
-// where it could not open the interface's bridge at all.
+// ovs-vswitchd writes both in one transaction (bridge_run in vswitchd/bridge.c of Open vSwitch 3.1), so this passes in vain
+// only where it could not open the interface's bridge at all, and for patch ports without a peer.
 const ofportWait = 2 * time.Second
 
 // Apply makes all changes in one transaction, waits until ovs-vswitchd has acknowledged it, and then looks at each
@@ -98,8 +98,9 @@ type touchedInterface struct {
 	insertedAt         int // place of its insert among the results; -1: it was there before
 }
 
-// opened waits until each interface has an OpenFlow port or an error, and returns an *InterfaceError for each that could
-// not be opened.
+// opened waits until each interface has an OpenFlow port and no error, or cannot have one, and returns an *InterfaceError
+// for each that has not. An error beside an OpenFlow port can be that of a moment ago: a patch port whose peer came only now
+// loses it some time after the acknowledgement.
 func (d *DB) opened(ctx context.Context, touched []touchedInterface) error {
 	ctx, cancel := context.WithTimeout(ctx, ofportWait)
 	defer cancel()
@@ -111,7 +112,7 @@ func (d *DB) opened(ctx context.Context, touched []touchedInterface) error {
 	err := d.await(ctx, func() bool {
 		for len(waiting) > 0 {
 			r := row(waiting[0])
-			if r != nil && value(r.OFPort) == 0 && value(r.Error) == "" {
+			if r != nil && (value(r.OFPort) == 0 || value(r.OFPort) > 0 && value(r.Error) != "") {
 				return false
 			}
 			waiting = waiting[1:]
@@ -500,7 +501,7 @@ func (b *builder) mirrorColumns(br *bridgeBuilder, m *flows.Mirror) (lib.Row, er
 	if !flows.Ours(m.ExternalIDs) {
 		return nil, ErrNotOurs
 	}
-	resolve := func(names ...string) (lib.OvsSet, error) {
+	resolve := func(names []string) (lib.OvsSet, error) {
 		set := lib.OvsSet{}
 		for _, name := range names {
 			id, ok := br.ports[name]
@@ -522,16 +523,19 @@ func (b *builder) mirrorColumns(br *bridgeBuilder, m *flows.Mirror) (lib.Row, er
 		"snaplen":      optional(m.Snaplen),
 		"external_ids": mapping(m.ExternalIDs),
 	}
-	var outputs []string
+	var output []string
 	if m.OutputPort != "" {
-		outputs = []string{m.OutputPort}
+		output = []string{m.OutputPort}
 	}
-	for column, names := range map[string][]string{"select_src_port": m.SelectSrcPort, "select_dst_port": m.SelectDstPort, "output_port": outputs} {
-		ids, err := resolve(names...)
+	for _, refer := range []struct {
+		column string
+		ports  []string
+	}{{"select_src_port", m.SelectSrcPort}, {"select_dst_port", m.SelectDstPort}, {"output_port", output}} {
+		ids, err := resolve(refer.ports)
 		if err != nil {
 			return nil, err
 		}
-		row[column] = ids
+		row[refer.column] = ids
 	}
 	return row, nil
 }

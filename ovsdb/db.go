@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -66,8 +67,18 @@ func Connect(ctx context.Context, rundir string) (*DB, error) {
 	}
 	d.lifetime, d.end = context.WithCancelCause(context.Background())
 	logger := logr.New(cacheErrors{d, false})
+	path := d.socket
+	if len(path) > maxSocketPath {
+		// As Open vSwitch itself does it (make_sockaddr_un in lib/socket-util-unix.c).
+		dir, err := os.Open(rundir)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", d.socket, d.explain(ctx, err))
+		}
+		defer dir.Close()
+		path = fmt.Sprintf("/proc/self/fd/%d/db.sock", dir.Fd())
+	}
 	// The client takes endpoints as URLs: a "%", "?" or "#" in the path must be quoted.
-	endpoint := (&url.URL{Scheme: client.UNIX, Path: d.socket}).String()
+	endpoint := (&url.URL{Scheme: client.UNIX, Path: path}).String()
 	// No WithReconnect: when its backoff is exhausted it panics, and it replays rows without their deletions.
 	d.client, err = client.NewOVSDBClient(tables, client.WithEndpoint(endpoint), client.WithLogger(&logger))
 	if err != nil {
@@ -77,7 +88,7 @@ func Connect(ctx context.Context, rundir string) (*DB, error) {
 	go d.watch()
 	if err := d.start(ctx); err != nil {
 		d.Close()
-		return nil, fmt.Errorf("%s: %w", d.socket, explainConnect(d.socket, err))
+		return nil, fmt.Errorf("%s: %w", d.socket, d.explain(ctx, err))
 	}
 	return d, nil
 }
@@ -136,7 +147,7 @@ func (c cacheErrors) Error(err error, message string, _ ...any) {
 	}
 }
 
-// Close closes the connection. What waits in other calls returns ErrDisconnected.
+// Close closes the connection. What waits in other calls returns ErrDisconnected. It is to be called after Done too.
 func (d *DB) Close() {
 	d.mu.Lock()
 	closed := d.closed
@@ -421,19 +432,19 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 // maxSocketPath is the longest path of a Unix socket, sun_path of unix(7) without its final zero.
 const maxSocketPath = 107
 
-// explainConnect says what a user can do about an error of connecting.
-func explainConnect(socket string, err error) error {
+// explain says what a user can do about an error of connecting.
+func (d *DB) explain(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("no such socket: is Open vSwitch running, and is this its run directory (--ovs-rundir, $OVS_RUNDIR)?: %w", err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("permission denied: %s; run as root or as a user who may write to it: %w", whose(socket), err)
+		return fmt.Errorf("permission denied: %s; run as root or as a user who may write to it: %w", whose(d.socket), err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("nobody listens: is ovsdb-server running?: %w", err)
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded): // the client does not always wrap it
 		return fmt.Errorf("ovsdb-server did not answer in time: %w", err)
-	case len(socket) > maxSocketPath:
-		return fmt.Errorf("the path is %d bytes long, a Unix socket's may have %d: %w", len(socket), maxSocketPath, err)
+	case strings.Contains(err.Error(), "validation error"): // of the client, without a type
+		return fmt.Errorf("the database is not as of Open vSwitch 2.17 or newer: %w", err)
 	}
 	return err
 }

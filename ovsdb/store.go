@@ -78,16 +78,24 @@ func readWish(externalIDs map[string]string) (session.Wish, map[uint32]string) {
 			}
 		}
 	}
-	wish.InForce, _ = strconv.ParseUint(externalIDs[inForceKey], 10, 64)
+	wish.InForce, _ = readGeneration(externalIDs[inForceKey])
 	if text, ok := externalIDs[generationKey]; ok {
-		var err error
-		if wish.Generation, err = strconv.ParseUint(text, 10, 64); err != nil {
-			wish.Broken[brokenGeneration] = fmt.Errorf("external_ids key %q of table Open_vSwitch: %q is not a number", generationKey, text)
+		if wish.Generation, ok = readGeneration(text); !ok {
+			wish.Broken[brokenGeneration] = fmt.Errorf("external_ids key %q of table Open_vSwitch: %q is not a number of the store", generationKey, text)
 		}
 	}
 	// Who waits for a generation to be in force must not be told so by one that is older.
 	wish.Generation = max(wish.Generation, wish.InForce)
 	return wish, taken
+}
+
+// readGeneration reads a generation that can be counted up for long enough.
+func readGeneration(text string) (uint64, bool) {
+	n, err := strconv.ParseUint(text, 10, 62)
+	if err != nil {
+		return 0, false
+	}
+	return n, true
 }
 
 // readSession reads a session strictly. With an error, the slot is set where it could be read.
@@ -224,6 +232,13 @@ func newEdit(before map[string]string, change func(*session.Wish) error) (edit, 
 			e.remove = append(e.remove, sessionPrefix+name)
 		}
 	}
+	// A session of the same name that comes later is not what the status speaks of.
+	for _, key := range e.remove {
+		status := statusPrefix + strings.TrimPrefix(key, sessionPrefix)
+		if _, ok := before[status]; ok {
+			e.remove = append(e.remove, status)
+		}
+	}
 	slices.Sort(e.remove)
 	return e, nil
 }
@@ -283,9 +298,13 @@ func (e edit) transaction(root string) *transaction {
 	old[generationKey] = text
 	remove = append(remove, generationKey)
 	for _, key := range slices.Concat(e.remove, slices.Sorted(maps.Keys(e.put))) {
-		if text, ok := e.before[key]; ok {
+		text, ok := e.before[key]
+		if !ok {
+			continue
+		}
+		remove = append(remove, key)
+		if strings.HasPrefix(key, sessionPrefix) { // a status may come or go at any time
 			old[key] = text
-			remove = append(remove, key)
 		}
 	}
 	id := lib.UUID{GoUUID: root}

@@ -5,8 +5,6 @@ package ovsdbtest
 
 import (
 	"errors"
-	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,9 +30,25 @@ type Server struct {
 	vswitchd *exec.Cmd
 }
 
-// Start runs ovsdb-server with an empty database, as "ovs-vsctl init" leaves it. It skips the test where Open vSwitch is
-// not installed, and fails it in CI.
+// Options are what a test may want otherwise. The zero value is the usual.
+type Options struct {
+	// Dir is the run directory, made if it is not there; "" means a new one with a short path.
+	Dir string
+	// EditSchema changes the text of Open vSwitch's database schema.
+	EditSchema func(string) string
+	// NoInit leaves the database without a row, as before "ovs-vsctl init".
+	NoInit bool
+}
+
+// Start runs ovsdb-server with a database as "ovs-vsctl init" leaves it. It skips the test where Open vSwitch is not
+// installed, and fails it in CI.
 func Start(tb testing.TB) *Server {
+	tb.Helper()
+	return StartWith(tb, Options{})
+}
+
+// StartWith is Start with options.
+func StartWith(tb testing.TB, o Options) *Server {
 	tb.Helper()
 	for _, name := range []string{"ovsdb-tool", "ovsdb-server", "ovs-vswitchd", "ovs-vsctl"} {
 		if _, err := exec.LookPath(name); err != nil {
@@ -44,31 +58,47 @@ func Start(tb testing.TB) *Server {
 			tb.Skipf("Open vSwitch is not installed: %v", err)
 		}
 	}
-	// Not tb.TempDir: with the test's name in it, a socket's path can become too long.
-	dir, err := os.MkdirTemp("", "ovsdbtest")
-	if err != nil {
-		tb.Fatal(err)
+	dir := o.Dir
+	if dir == "" {
+		// Not tb.TempDir: with the test's name in it, a socket's path can become too long.
+		var err error
+		if dir, err = os.MkdirTemp("", "ovsdbtest"); err != nil {
+			tb.Fatal(err)
+		}
+		tb.Cleanup(func() { os.RemoveAll(dir) })
 	}
-	tb.Cleanup(func() { os.RemoveAll(dir) })
+	must := func(err error) {
+		tb.Helper()
+		if err != nil {
+			tb.Fatal(err)
+		}
+	}
+	must(os.MkdirAll(dir, 0o755))
+	text, err := os.ReadFile(schema)
+	must(err)
+	if o.EditSchema != nil {
+		text = []byte(o.EditSchema(string(text)))
+	}
+	must(os.WriteFile(filepath.Join(dir, "schema"), text, 0o644))
 	s := &Server{RunDir: dir, tb: tb}
-	s.Run("ovsdb-tool", "create", filepath.Join(dir, "conf.db"), schema)
+	s.Run("ovsdb-tool", "create", filepath.Join(dir, "conf.db"), filepath.Join(dir, "schema"))
 	s.StartDatabase()
-	s.Vsctl("init")
+	if !o.NoInit {
+		s.Vsctl("init")
+	}
 	return s
 }
 
 // StartDatabase runs ovsdb-server again after KillDatabase.
 func (s *Server) StartDatabase() {
 	s.tb.Helper()
-	socket := filepath.Join(s.RunDir, "db.sock")
-	os.Remove(socket)
-	s.database = s.daemon("ovsdb-server", filepath.Join(s.RunDir, "conf.db"), "--remote=punix:"+socket,
+	ready := filepath.Join(s.RunDir, "db.sock")
+	os.Remove(ready)
+	s.database = s.daemon("ovsdb-server", filepath.Join(s.RunDir, "conf.db"), "--remote=punix:"+ready,
 		"--unixctl="+filepath.Join(s.RunDir, "ovsdb-server.ctl"))
+	// It listens from the moment on that the socket is there.
 	Eventually(s.tb, "ovsdb-server listens", func() bool {
-		conn, err := net.Dial("unix", socket)
-		if err == nil {
-			conn.Close()
-		}
+		_, err := os.Stat(ready)
 		return err == nil
 	})
 }
@@ -90,9 +120,8 @@ func (s *Server) StartVswitchd() {
 	s.vswitchd = s.daemon("ovs-vswitchd", "unix:"+filepath.Join(s.RunDir, "db.sock"), "--enable-dummy", "--disable-system",
 		"--unixctl="+filepath.Join(s.RunDir, "ovs-vswitchd.ctl"))
 	// ovs-vsctl waits for ovs-vswitchd when something changes.
-	s.Run("ovs-vsctl", "--db="+s.Remote(), "--timeout=20", "--", "set", "Open_vSwitch", ".", "other_config:started=yes",
-		"--", "remove", "Open_vSwitch", ".", "other_config", "started", "--", "add-br", "ovsdbtest", "--", "set", "bridge", "ovsdbtest", "datapath_type=dummy")
-	s.Run("ovs-vsctl", "--db="+s.Remote(), "--timeout=20", "del-br", "ovsdbtest")
+	s.Vsctl("--wait", "add-br", "ovsdbtest", "--", "set", "bridge", "ovsdbtest", "datapath_type=dummy")
+	s.Vsctl("--wait", "del-br", "ovsdbtest")
 }
 
 // KillVswitchd ends ovs-vswitchd with SIGKILL.
@@ -119,14 +148,10 @@ func (s *Server) Vsctl(args ...string) string {
 	return s.Run("ovs-vsctl", append([]string{"--db=" + s.Remote(), wait}, args...)...)
 }
 
-// Dump is every row of these tables as ovsdb-client prints them, with their UUIDs.
-func (s *Server) Dump(tables ...string) string {
+// Dump is every row of the database as ovsdb-client prints it, with its UUID.
+func (s *Server) Dump() string {
 	s.tb.Helper()
-	var all strings.Builder
-	for _, table := range tables {
-		all.WriteString(s.Run("ovsdb-client", "--format=list", "dump", s.Remote(), "Open_vSwitch", table))
-	}
-	return all.String()
+	return s.Run("ovsdb-client", "--format=list", "dump", s.Remote(), "Open_vSwitch")
 }
 
 // Run runs a program with the environment of these daemons and returns what it prints.
@@ -194,7 +219,7 @@ func Eventually(tb testing.TB, what string, condition func() bool) {
 	tb.Helper()
 	for deadline := time.Now().Add(patience); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			tb.Fatal(fmt.Sprintf("waited %v in vain: %s", patience, what))
+			tb.Fatalf("waited %v in vain: %s", patience, what)
 		}
 	}
 }
