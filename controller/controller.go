@@ -54,6 +54,11 @@ type Controller struct {
 	Underlay Underlay
 	Now      func() time.Time
 	Log      *slog.Logger
+	// Stale tells of an error of DB that it means "rows changed meanwhile, nothing was done: look again".
+	Stale func(error) bool
+	// PortNotOpen tells of an error of DB that the rows are committed, but that Open vSwitch could not open a port: what
+	// that means for each session is seen in what is observed next.
+	PortNotOpen func(error) bool
 	// Reached, where set, is told of each step before it is taken. Tests end the process there.
 	Reached func(step string)
 }

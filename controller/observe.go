@@ -130,3 +130,21 @@ func (c *Controller) overlayNeighbors(ctx context.Context, state flows.State, pa
 	}
 	return nil
 }
+
+// Pending is what separates a plan from what is programmed: row changes are in the plan, these are the flow changes.
+func (c *Controller) Pending(ctx context.Context, p Plan) (map[string]flows.FlowChanges, map[string][]flows.Entry, error) {
+	changes, there := map[string]flows.FlowChanges{}, map[string][]flows.Entry{}
+	for bridge, wished := range p.Flows {
+		if p.Input.State.Bridges[bridge] != nil {
+			entries, err := c.OpenFlow.Dump(ctx, bridge)
+			if err != nil {
+				return nil, nil, err
+			}
+			there[bridge] = entries
+		}
+		if change := flows.Compare(flows.Lines(there[bridge]), wished); !change.Empty() {
+			changes[bridge] = change
+		}
+	}
+	return changes, there, nil
+}

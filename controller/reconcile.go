@@ -27,6 +27,17 @@ func (r Result) Changed() bool { return r.RowOps+r.FlowMods > 0 }
 // The order protects production: the guard and the sessions' flows stand before anything is mirrored; then running flows
 // are made to notice. What is no longer wished stops first and is taken away then.
 func (c *Controller) Reconcile(ctx context.Context) (Result, error) {
+	const tries = 5
+	for try := 1; ; try++ {
+		result, err := c.reconcile(ctx)
+		if err == nil || !c.Stale(err) || try == tries || ctx.Err() != nil {
+			return result, err
+		}
+		c.Log.Debug("rows changed meanwhile, looking again", "error", err)
+	}
+}
+
+func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 	if err := c.removeExpired(ctx); err != nil {
 		return Result{}, err
 	}
@@ -39,9 +50,13 @@ func (c *Controller) Reconcile(ctx context.Context) (Result, error) {
 	if err != nil {
 		return result, err
 	}
+	if plan, err = c.applyBefore(ctx, wish, plan, &result); err != nil {
+		return result, err
+	}
+	// Open vSwitch learns neighbours only while it has a tunnel port.
 	missing := c.prime(plan)
 	started := c.Now()
-	if plan, err = c.apply(ctx, wish, plan, &result); err != nil {
+	if err = c.apply(ctx, plan, &result); err != nil {
 		return result, err
 	}
 	if c.waitNeighbors(ctx, plan, missing, started) {
@@ -55,52 +70,54 @@ func (c *Controller) Reconcile(ctx context.Context) (Result, error) {
 			return result, err
 		}
 	}
-	result.Status = statuses(wish, plan.Program, c.Now())
+	result.Status = Statuses(wish, plan.Program, c.Now())
 	c.reached("report")
 	return result, c.DB.Report(ctx, wish.Generation, result.Status)
 }
 
-// apply takes the steps of the plan, and returns the plan as it is after the first of them: ports have got their numbers.
-func (c *Controller) apply(ctx context.Context, wish session.Wish, plan Plan, result *Result) (Plan, error) {
-	if len(plan.Rows.Before) > 0 {
-		c.reached("rows-before")
-		if err := c.DB.Apply(ctx, plan.Rows.Before); err != nil {
-			return plan, err
-		}
-		result.RowOps += len(plan.Rows.Before)
-		var err error
-		if plan, err = c.Plan(ctx, wish.Sessions); err != nil {
-			return plan, err
-		}
+// applyBefore opens the way, and returns the plan as it is then: ports have got their numbers.
+func (c *Controller) applyBefore(ctx context.Context, wish session.Wish, plan Plan, result *Result) (Plan, error) {
+	if len(plan.Rows.Before) == 0 {
+		return plan, nil
 	}
+	c.reached("rows-before")
+	if err := c.DB.Apply(ctx, plan.Rows.Before); err != nil && !c.PortNotOpen(err) {
+		return plan, err
+	}
+	result.RowOps += len(plan.Rows.Before)
+	return c.Plan(ctx, wish.Sessions)
+}
+
+// apply takes the steps of the plan that follow: flows, mirrors, and what is no longer needed.
+func (c *Controller) apply(ctx context.Context, plan Plan, result *Result) error {
 	for _, bridge := range slices.Sorted(maps.Keys(plan.Flows)) {
 		n, err := c.applyFlows(ctx, plan.Input.State, bridge, plan.Flows[bridge])
 		if err != nil {
-			return plan, err
+			return err
 		}
 		result.FlowMods += n
 	}
 	if len(plan.Rows.After) > 0 {
 		c.reached("rows-after")
 		if err := c.applyAfter(ctx, plan.Rows.After); err != nil {
-			return plan, err
+			return err
 		}
 		result.RowOps += len(plan.Rows.After)
 	}
 	if result.Changed() {
 		c.reached("revalidate")
 		if err := c.revalidate(ctx, plan); err != nil {
-			return plan, err
+			return err
 		}
 	}
 	if len(plan.Rows.Last) > 0 {
 		c.reached("rows-last")
 		if err := c.DB.Apply(ctx, plan.Rows.Last); err != nil {
-			return plan, err
+			return err
 		}
 		result.RowOps += len(plan.Rows.Last)
 	}
-	return plan, nil
+	return nil
 }
 
 // portsAtOnce bounds how many ports one transaction deletes: ovs-vswitchd takes 37 s for 5000 at once, during which it

@@ -7,8 +7,8 @@ import (
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
-// statuses are the sessions' states after a reconcile. `since` is kept as long as state and reason stay.
-func statuses(wish session.Wish, program flows.Program, now time.Time) map[string]session.Status {
+// Statuses are the sessions' states after a reconcile. `since` is kept as long as state and reason stay.
+func Statuses(wish session.Wish, program flows.Program, now time.Time) map[string]session.Status {
 	all := map[string]session.Status{}
 	for _, s := range wish.Sessions {
 		out := program.Outcomes[s.Name]

@@ -73,6 +73,8 @@ const (
 	ReasonNameTaken      = "NameTaken"
 	ReasonUnsupported    = "Unsupported"
 	ReasonInvalid        = "Invalid"
+	ReasonNotInForce     = "NotInForce"
+	ReasonNoTraffic      = "NoTraffic"
 )
 
 // tapBridgeNames names our bridge by datapath type.

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// maxFile bounds what apply reads.
+const maxFile = 8 << 20
+
+func newApplyCommand(a *app) *cobra.Command {
+	var (
+		file                  string
+		prune, dryRun, noWait bool
+	)
+	cmd := &cobra.Command{
+		Use:   "apply -f FILE|-",
+		Short: "Make sessions what a YAML file says, as one change",
+		Long: `Make sessions what a YAML file says: each session that it names is replaced wholly, or created. All of it is one
+change: where one session is refused, none is changed. Sources that do not exist yet are accepted; their sessions are
+Pending until they come.`,
+		Example: `  ovs-erspan apply -f sessions.yaml
+  ovs-erspan apply -f sessions.yaml --dry-run
+  ovs-erspan export | ovs-erspan apply -f - --prune`,
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" {
+				return refuse(fmt.Errorf("apply: want -f FILE, or -f - for standard input"))
+			}
+			data, err := a.read(file)
+			if err != nil {
+				return refuse(err)
+			}
+			sessions, err := session.Parse(data)
+			if err != nil {
+				return refuse(err)
+			}
+			return a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
+				return applySessions(ctx, h, sessions, prune, dryRun, noWait)
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&file, "filename", "f", "", "the YAML `file`; - is standard input")
+	cmd.Flags().BoolVar(&prune, "prune", false, "remove sessions that the file does not name")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "check and show what would change, and change nothing")
+	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when the change is stored, without putting it in force")
+	must(cmd.MarkFlagFilename("filename", "yaml", "yml"))
+	return cmd
+}
+
+func (a *app) read(file string) ([]byte, error) {
+	in := a.in
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = fmt.Errorf("%s: larger than %d bytes", file, maxFile)
+	}
+	return data, err
+}
+
+func applySessions(ctx context.Context, h *host, sessions []session.Session, prune, dryRun, noWait bool) error {
+	names := make([]string, len(sessions))
+	for i, s := range sessions {
+		names[i] = s.Name
+	}
+	var removed []string
+	e := edit{noWait: noWait, acceptMissing: true, change: func(w *session.Wish) ([]string, error) {
+		removed = nil
+		if prune {
+			keep := func(name string) bool { return slices.Contains(names, name) }
+			for _, s := range w.Sessions {
+				if !keep(s.Name) {
+					removed = append(removed, s.Name)
+				}
+			}
+			w.Sessions = slices.DeleteFunc(w.Sessions, func(s session.Stored) bool { return !keep(s.Name) })
+		}
+		at := map[string]int{}
+		for i, s := range w.Sessions {
+			at[s.Name] = i
+		}
+		for _, s := range sessions {
+			delete(w.Broken, s.Name)
+			if i, ok := at[s.Name]; ok {
+				w.Sessions[i].Session = keepSessionID(s, w.Sessions[i].Session)
+				continue
+			}
+			w.Sessions = append(w.Sessions, session.Stored{Session: s})
+		}
+		return names, nil
+	}}
+	if dryRun {
+		return h.dryRun(ctx, e)
+	}
+	status, err := h.make(ctx, e)
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf("%d sessions applied, %d removed\n", len(names), len(removed))
+	printErr := h.app.print(map[string]any{"applied": names, "removed": removed, "status": status}, text)
+	if noWait {
+		return printErr
+	}
+	return errors.Join(printErr, inForce(status, names))
+}

@@ -1,0 +1,286 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ovs-erspan/ovs-erspan/flows"
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// edit is a change of the wish that a command makes.
+type edit struct {
+	// change alters the wish and names the sessions that it added or altered, which are then checked.
+	change func(w *session.Wish) (touched []string, err error)
+	// acceptMissing takes sources that are not there as Pending, without asking each session.
+	acceptMissing bool
+	// renewIdentities notes anew who is behind the sources, as the user named them again.
+	renewIdentities bool
+	// noWait returns when the wish is stored.
+	noWait bool
+}
+
+// make checks the edit, stores it, and sees to it that it is in force. It returns the sessions' statuses by name, nil
+// with noWait.
+func (h *host) make(ctx context.Context, e edit) (map[string]session.Status, error) {
+	generation, err := h.store(ctx, e)
+	if err != nil || e.noWait {
+		return nil, err
+	}
+	h.reached("stored")
+	return h.enforce(ctx, generation)
+}
+
+// store checks the edit against everything that can be known beforehand, and writes it.
+func (h *host) store(ctx context.Context, e edit) (uint64, error) {
+	return h.db.Update(ctx, func(w *session.Wish) error {
+		was := slices.Clone(w.Sessions)
+		touched, err := e.change(w)
+		if err != nil {
+			return err
+		}
+		if err := h.check(ctx, w, was, touched, e); err != nil {
+			return refuse(err)
+		}
+		return nil
+	})
+}
+
+// check judges the wish as it would be: each touched session by itself and against the host, all sessions together, and
+// the plan that they make.
+func (h *host) check(ctx context.Context, w *session.Wish, was []session.Stored, touched []string, e edit) error {
+	if err := completeWish(w); err != nil {
+		return err
+	}
+	if len(touched) == 0 {
+		return nil // nothing is added or altered: stopping is never refused
+	}
+	view, err := h.view()
+	if err != nil {
+		return err
+	}
+	var faults []error
+	var exprs []string
+	for i := range w.Sessions {
+		s := &w.Sessions[i]
+		if !slices.Contains(touched, s.Name) {
+			continue
+		}
+		if err := s.Validate(); err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		if err := supported(s.Session); err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		if err := h.checkSources(view, s, e.acceptMissing); err != nil {
+			faults = append(faults, err)
+		}
+		for _, r := range s.Match {
+			exprs = append(exprs, r.Permit+r.PermitBothWays+r.Deny) // exactly one of them is set
+			if r.PermitBothWays != "" {
+				if back, err := session.ExchangeDirections(r.PermitBothWays); err == nil {
+					exprs = append(exprs, back)
+				}
+			}
+		}
+		if e.renewIdentities {
+			s.Identities = nil
+		}
+		rememberIdentities(view.State, s)
+	}
+	if len(faults) > 0 {
+		return errors.Join(faults...)
+	}
+	if err := session.CheckSet(specs(w.Sessions)); err != nil {
+		return err
+	}
+	if err := h.ofctl.CheckMatches(ctx, exprs); err != nil {
+		return err
+	}
+	return h.checkPlan(ctx, w, was, touched)
+}
+
+// supported refuses what the format can say and this version cannot do.
+func supported(s session.Session) error {
+	switch {
+	case s.Type == session.Destination:
+		return fmt.Errorf("session %q: type destination: not supported by this version, which has source sessions only", s.Name)
+	case s.ExpiresAt != nil:
+		return fmt.Errorf("session %q: expiresAt: not supported by this version: remove the session by command", s.Name)
+	}
+	return nil
+}
+
+func (h *host) checkSources(view flows.Host, s *session.Stored, acceptMissing bool) error {
+	err := flows.CheckSource(s.Session, view)
+	if err == nil || !acceptMissing && !s.AllowMissing {
+		return err
+	}
+	// What is only missing may come.
+	rest := slices.DeleteFunc(session.Flatten(err), func(err error) bool {
+		var missing *flows.MissingError
+		return errors.As(err, &missing)
+	})
+	return errors.Join(rest...)
+}
+
+// checkPlan refuses what would not fit beside the other sessions: mirrors, the per-packet budget, tunnel ports.
+func (h *host) checkPlan(ctx context.Context, w *session.Wish, was []session.Stored, touched []string) error {
+	// New sessions have no slot yet; any that is free will do for a plan.
+	sessions := withSlots(w.Sessions)
+	plan, err := h.controller.Plan(ctx, sessions)
+	if err != nil {
+		return err
+	}
+	var faults []error
+	for _, name := range touched {
+		out := plan.Program.Outcomes[name]
+		if out == nil {
+			continue
+		}
+		if out.State == session.Failed {
+			faults = append(faults, fmt.Errorf("session %q: %s", name, out.Message))
+		}
+		for _, co := range out.Collectors {
+			if co.Reason == flows.ReasonSnaplenCut {
+				faults = append(faults, fmt.Errorf("session %q: collector %s: %s: choose a smaller --snaplen, or auto", name, co.Address, co.Message))
+			}
+		}
+	}
+	if len(faults) > 0 {
+		return errors.Join(faults...)
+	}
+	return h.checkOthers(ctx, was, touched, plan.Program)
+}
+
+// checkOthers refuses a change that would push another session out.
+func (h *host) checkOthers(ctx context.Context, was []session.Stored, touched []string, after flows.Program) error {
+	var suspects []string
+	for _, s := range was {
+		out := after.Outcomes[s.Name]
+		if out != nil && out.State == session.Failed && !slices.Contains(touched, s.Name) {
+			suspects = append(suspects, s.Name)
+		}
+	}
+	if len(suspects) == 0 {
+		return nil
+	}
+	before, err := h.controller.Plan(ctx, was)
+	if err != nil {
+		return err
+	}
+	for _, name := range suspects {
+		if before.Program.Outcomes[name].State != session.Failed {
+			return fmt.Errorf("session %q would no longer fit: %s", name, after.Outcomes[name].Message)
+		}
+	}
+	return nil
+}
+
+// completeWish fills in defaults and gives session ids to those who have none.
+func completeWish(w *session.Wish) error {
+	all := specs(w.Sessions)
+	for i := range all {
+		all[i] = all[i].Defaulted()
+	}
+	all, err := session.AssignSessionIDs(all)
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		w.Sessions[i].Session = all[i]
+	}
+	return nil
+}
+
+func specs(stored []session.Stored) []session.Session {
+	all := make([]session.Session, len(stored))
+	for i, s := range stored {
+		all[i] = s.Session
+	}
+	return all
+}
+
+func withSlots(stored []session.Stored) []session.Stored {
+	all := slices.Clone(stored)
+	next := uint32(1)
+	for _, s := range all {
+		next = max(next, s.Slot+1)
+	}
+	for i := range all {
+		if all[i].Slot == 0 {
+			all[i].Slot = next
+			next++
+		}
+	}
+	return all
+}
+
+// rememberIdentities notes who is behind each source of the session now. What was noted before stays.
+func rememberIdentities(state flows.State, s *session.Stored) {
+	ids := map[string]session.Identity{}
+	for _, source := range s.Sources.Ports {
+		if id, ok := s.Identities[source]; ok {
+			ids[source] = id
+			continue
+		}
+		one := session.Session{Bridge: s.Bridge, Sources: session.Sources{Ports: []string{source}}}
+		if ports, _ := flows.ResolveSources(one, state.Bridges[s.Bridge]); len(ports) == 1 {
+			ids[source] = flows.IdentityOf(ports[0])
+		}
+	}
+	s.Identities = ids
+}
+
+// enforce sees to it that the generation is in force: by reconciling, or, where another process does that, by waiting for
+// it. It returns each session's status.
+func (h *host) enforce(ctx context.Context, generation uint64) (map[string]session.Status, error) {
+	// The other process may be a command that ends without having seen our change: the lock is tried again now and then.
+	retry := time.NewTicker(20 * time.Millisecond)
+	defer retry.Stop()
+	for {
+		release, err := tryLock(h.app.rundir)
+		if err == nil {
+			defer release()
+			result, err := h.controller.Reconcile(ctx)
+			if err != nil {
+				return nil, withCode(exitNotInForce, fmt.Errorf("stored (generation %d), but not in force: %w", generation, err))
+			}
+			return result.Status, nil
+		}
+		if !errors.Is(err, errLocked) {
+			return nil, withCode(exitNotInForce, fmt.Errorf("stored (generation %d), but not in force: %w", generation, err))
+		}
+		wish, err := h.db.Wish()
+		if err != nil {
+			return nil, err
+		}
+		if wish.InForce >= generation {
+			return wish.Status, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, withCode(exitNotInForce, fmt.Errorf("stored (generation %d), but whoever holds %s has not put it in force: %w", generation, lockName, ctx.Err()))
+		case <-h.db.Changed():
+		case <-retry.C:
+		}
+	}
+}
+
+// inForce turns statuses that are not Active into an error for the exit code.
+func inForce(status map[string]session.Status, names []string) error {
+	var faults []error
+	for _, name := range names {
+		st, ok := status[name]
+		if !ok || st.State == session.Active || st.State == session.Disabled {
+			continue
+		}
+		faults = append(faults, fmt.Errorf("session %q is stored and not wholly in force: %s, %s: %s", name, st.State, st.Reason, st.Message))
+	}
+	return withCode(exitNotInForce, errors.Join(faults...))
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ovs-erspan/ovs-erspan/controller"
+	"github.com/ovs-erspan/ovs-erspan/flows"
+	"github.com/ovs-erspan/ovs-erspan/openflow"
+	"github.com/ovs-erspan/ovs-erspan/ovsdb"
+	"github.com/ovs-erspan/ovs-erspan/underlay"
+	"github.com/ovs-erspan/ovs-erspan/vswitchd"
+)
+
+// host is the Open vSwitch that a command works on.
+type host struct {
+	app        *app
+	db         *ovsdb.DB
+	ofctl      *openflow.Client
+	controller *controller.Controller
+}
+
+// withHost connects, runs the command under the timeout, and disconnects.
+func (a *app) withHost(ctx context.Context, run func(ctx context.Context, h *host) error) error {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	db, err := ovsdb.Connect(ctx, a.rundir)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	h := &host{app: a, db: db, ofctl: openflow.New(a.rundir)}
+	h.controller = &controller.Controller{
+		DB: db, OpenFlow: h.ofctl, Vswitchd: vswitchd.New(a.rundir), Underlay: kernel{},
+		Now: time.Now, Log: a.logger(), Reached: reached,
+		Stale:       func(err error) bool { return errors.Is(err, ovsdb.ErrConflict) },
+		PortNotOpen: func(err error) bool { var failed *ovsdb.InterfaceError; return errors.As(err, &failed) },
+	}
+	err = run(ctx, h)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return withCode(exitCode(err), fmt.Errorf("%w (after %s; --timeout gives it longer)", err, a.timeout))
+	}
+	return err
+}
+
+// view is the host as checks see it.
+func (h *host) view() (flows.Host, error) {
+	state, err := h.db.State()
+	if err != nil {
+		return flows.Host{}, err
+	}
+	local, err := underlay.LocalAddresses()
+	return flows.Host{State: state, LocalAddrs: local}, err
+}
+
+// kernel is the underlay as the running kernel tells it.
+type kernel struct{}
+
+func (kernel) Paths(keys []flows.PathKey) (map[flows.PathKey]flows.Path, error) {
+	return underlay.Paths(keys)
+}
+func (kernel) Prime(path flows.Path) error { return underlay.Prime(path) }
+
+// reached tells tests how far a change has come.
+func (h *host) reached(step string) {
+	if h.controller.Reached != nil {
+		h.controller.Reached(step)
+	}
+}

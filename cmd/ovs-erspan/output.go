@@ -1,0 +1,85 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// print writes the object for programs, or the text for people.
+func (a *app) print(object any, text string) error {
+	switch a.output {
+	case "json":
+		encoder := json.NewEncoder(a.out)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(object)
+	case "yaml":
+		data, err := yaml.Marshal(object)
+		if err == nil {
+			_, err = a.out.Write(data)
+		}
+		return err
+	}
+	_, err := fmt.Fprint(a.out, text)
+	return err
+}
+
+// report says what became of the sessions that a command changed; its error carries the exit code of what is not in
+// force.
+func (h *host) report(status map[string]session.Status, done string, noWait bool, names ...string) error {
+	if status == nil && !noWait {
+		return nil // the change failed: its error says so
+	}
+	text := ""
+	object := map[string]session.Status{}
+	for _, name := range names {
+		st := status[name]
+		object[name] = st
+		text += fmt.Sprintf("session %q %s", name, done)
+		switch {
+		case noWait:
+			text += ": stored, not in force yet ('ovs-erspan run --once' puts it in force)\n"
+			continue
+		case st.State == session.Active && st.Effective != nil:
+			text += fmt.Sprintf(": Active, session id %d\n", st.Effective.SessionID)
+			for _, c := range st.Collectors {
+				text += fmt.Sprintf("  to %s from %s through %s, up to %d bytes of each frame (%s)\n", c.Address, c.Origin, c.Device, c.Snaplen, c.SnaplenReason)
+			}
+		default:
+			text += fmt.Sprintf(": %s\n", st.State)
+		}
+	}
+	if err := h.app.print(object, text); err != nil {
+		return err
+	}
+	if noWait {
+		return nil
+	}
+	if !h.app.quietNotes() {
+		h.noteCosts(names)
+	}
+	return inForce(status, names)
+}
+
+// quietNotes tells whether notes for people are out of place.
+func (a *app) quietNotes() bool { return a.output == "json" || a.output == "yaml" }
+
+// noteCosts tells people, on standard error, what they may not expect: what a match costs production, and that nobody
+// keeps the session in force.
+func (h *host) noteCosts(names []string) {
+	wish, err := h.db.Wish()
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		if i, err := find(&wish, name); err == nil {
+			if fields := narrowing(wish.Sessions[i].Session); fields != "" {
+				fmt.Fprintf(h.app.err, "note: matching %s puts it into production's megaflows too: more of them, and more upcalls (docs/cost.md)\n", fields)
+			}
+		}
+	}
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ovs-erspan/ovs-erspan/controller"
+	"github.com/ovs-erspan/ovs-erspan/flows"
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// errPending ends `plan` with the code for pending changes, which are not an error to print.
+var errPending = errors.New("changes are pending")
+
+func newPlanCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "plan",
+		Short: "Show what the next reconcile would change, and change nothing",
+		Long: `Show what the next reconcile would change: rows of OVSDB and flows of our bridges. Nothing is changed.
+
+Exit code: 0 nothing to do, 3 changes are pending, 1 failed.`,
+		Example:           `  ovs-erspan plan`,
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
+				wish, err := h.db.Wish()
+				if err != nil {
+					return err
+				}
+				return h.printPlan(ctx, wish.Sessions)
+			})
+		},
+	}
+}
+
+// dryRun checks an edit and shows the plan that it would make.
+func (h *host) dryRun(ctx context.Context, e edit) error {
+	stop := errors.New("dry run")
+	var sessions []session.Stored
+	_, err := h.db.Update(ctx, func(w *session.Wish) error {
+		was := slices.Clone(w.Sessions)
+		touched, err := e.change(w)
+		if err != nil {
+			return err
+		}
+		if err := h.check(ctx, w, was, touched, e); err != nil {
+			return refuse(err)
+		}
+		sessions = withSlots(w.Sessions)
+		return stop // Update writes nothing then
+	})
+	if !errors.Is(err, stop) {
+		return err
+	}
+	if err := h.printPlan(ctx, sessions); !errors.Is(err, errPending) {
+		return err
+	}
+	return nil
+}
+
+func (h *host) printPlan(ctx context.Context, sessions []session.Stored) error {
+	plan, err := h.controller.Plan(ctx, sessions)
+	if err != nil {
+		return err
+	}
+	changes, _, err := h.controller.Pending(ctx, plan)
+	if err != nil {
+		return err
+	}
+	object, text := describePlan(plan, changes)
+	if err := h.app.print(object, text); err != nil {
+		return err
+	}
+	if plan.Rows.Empty() && len(changes) == 0 {
+		return nil
+	}
+	return withCode(exitNotInForce, errPending)
+}
+
+// planView is a plan for programs.
+type planView struct {
+	Rows  []string            `json:"rows"`
+	Flows map[string][]string `json:"flows"`
+}
+
+func describePlan(plan controller.Plan, changes map[string]flows.FlowChanges) (planView, string) {
+	v := planView{Rows: []string{}, Flows: map[string][]string{}}
+	var text strings.Builder
+	for _, ops := range [][]flows.RowOp{plan.Rows.Before, plan.Rows.After, plan.Rows.Last} {
+		for _, op := range ops {
+			v.Rows = append(v.Rows, op.String())
+			fmt.Fprintln(&text, op)
+		}
+	}
+	for _, bridge := range slices.Sorted(maps.Keys(changes)) {
+		fmt.Fprintf(&text, "flows of %s:\n", bridge)
+		for _, l := range changes[bridge].Delete {
+			v.Flows[bridge] = append(v.Flows[bridge], "- "+l.String())
+		}
+		for _, l := range changes[bridge].Add {
+			v.Flows[bridge] = append(v.Flows[bridge], "+ "+l.String())
+		}
+		for _, l := range v.Flows[bridge] {
+			fmt.Fprintln(&text, "  "+l)
+		}
+	}
+	if text.Len() == 0 {
+		return v, "nothing to do: everything is as wished\n"
+	}
+	return v, text.String()
+}

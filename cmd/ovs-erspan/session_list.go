@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ovs-erspan/ovs-erspan/erspan"
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+func newSessionListCommand(a *app) *cobra.Command {
+	var watch bool
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List sessions: what is wished, in force and counted",
+		Example: `  ovs-erspan session list
+  ovs-erspan session list --watch
+  ovs-erspan session list -o json`,
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.show(cmd.Context(), watch, func(ctx context.Context, h *host, last *[]sessionView) error {
+				views, err := h.views(ctx)
+				if err != nil {
+					return err
+				}
+				if views == nil {
+					views = []sessionView{}
+				}
+				text := listText(views, *last, a.output == "wide")
+				*last = views
+				return a.print(views, text)
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again each second, with rates, until interrupted")
+	return cmd
+}
+
+// watchInterval is how often --watch looks.
+const watchInterval = time.Second
+
+// show runs a look at the host once, or each second until interrupted. last carries what was seen before, for rates.
+func (a *app) show(ctx context.Context, watch bool, look func(ctx context.Context, h *host, last *[]sessionView) error) error {
+	var last []sessionView
+	if !watch {
+		return a.withHost(ctx, func(ctx context.Context, h *host) error { return look(ctx, h, &last) })
+	}
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	for {
+		err := a.withHost(ctx, func(ctx context.Context, h *host) error { return look(ctx, h, &last) })
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			a.printError(err) // it may come back
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if !a.quietNotes() {
+				fmt.Fprintln(a.out)
+			}
+		}
+	}
+}
+
+func listText(views, last []sessionView, wide bool) string {
+	if len(views) == 0 {
+		return "no sessions\n"
+	}
+	var buf bytes.Buffer
+	w := tabwriter.NewWriter(&buf, 0, 0, 2, ' ', 0)
+	header := "NAME\tSTATE\tBRIDGE\tSOURCES\tDIRECTION\tERSPAN\tID\tCOLLECTORS\tTAPPED\tSENT"
+	if wide {
+		header += "\tGUARDED\tMATCHED\tFILTERED\tSNAPLEN\tMATCH"
+	}
+	if last != nil {
+		header += "\tSENT/S"
+	}
+	fmt.Fprintln(w, header)
+	for _, v := range views {
+		state := string(v.Status.State)
+		if v.Status.Reason != "" && v.Status.Reason != "InForce" && v.Status.Reason != "Disabled" {
+			state += " (" + v.Status.Reason + ")"
+		}
+		s := v.Spec
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d", v.Name, state, dash(s.Bridge), sourcesText(s), dash(string(s.Direction)),
+			versionText(s), idText(s), dash(joinAddrs(s.Collectors)), v.Status.Tapped.Packets, v.Status.Sent.Packets)
+		if wide {
+			fmt.Fprintf(w, "\t%d\t%d\t%d\t%s\t%s", v.Status.Guarded.Packets, v.Status.Matched.Packets, v.Status.Filtered.Packets, s.Snaplen, dash(matchText(s)))
+		}
+		if last != nil {
+			fmt.Fprintf(w, "\t%s", rate(v, last))
+		}
+		fmt.Fprintln(w)
+	}
+	w.Flush()
+	return buf.String()
+}
+
+// rate is how many packets were sent since the last look.
+func rate(v sessionView, last []sessionView) string {
+	for _, l := range last {
+		if l.Name == v.Name && l.slot == v.slot && v.Status.Sent.Packets >= l.Status.Sent.Packets {
+			return strconv.FormatUint(v.Status.Sent.Packets-l.Status.Sent.Packets, 10)
+		}
+	}
+	return "-"
+}
+
+func versionText(s session.Session) string {
+	if s.ERSPAN.Version == 0 {
+		return "-"
+	}
+	return erspan.Version(s.ERSPAN.Version).String()
+}
+
+func idText(s session.Session) string {
+	if s.ERSPAN.SessionID == nil {
+		return "-"
+	}
+	return strconv.Itoa(*s.ERSPAN.SessionID)
+}
+
+func sourcesText(s session.Session) string {
+	text := strings.Join(s.Sources.Ports, ",")
+	if s.Sources.All {
+		text = "all ports"
+	}
+	if len(s.VLANs) > 0 {
+		vlans := make([]string, len(s.VLANs))
+		for i, v := range s.VLANs {
+			vlans[i] = strconv.Itoa(v)
+		}
+		text += " vlan " + strings.Join(vlans, ",")
+	}
+	return dash(text)
+}
+
+func matchText(s session.Session) string {
+	var rules []string
+	for _, r := range s.Match {
+		switch {
+		case r.Deny != "":
+			rules = append(rules, "deny "+r.Deny)
+		case r.PermitBothWays != "":
+			rules = append(rules, "both ways "+r.PermitBothWays)
+		default:
+			rules = append(rules, "permit "+r.Permit)
+		}
+	}
+	return strings.Join(rules, "; ")
+}
+
+func joinAddrs(addrs []netip.Addr) string {
+	texts := make([]string, len(addrs))
+	for i, a := range addrs {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, ",")
+}
+
+func dash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}

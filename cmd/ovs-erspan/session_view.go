@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/ovs-erspan/ovs-erspan/controller"
+	"github.com/ovs-erspan/ovs-erspan/flows"
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// sessionView is one session as `session show -o json` prints it, and list an array of them.
+type sessionView struct {
+	Name      string             `json:"name"`
+	Type      session.Type       `json:"type"`
+	Spec      session.Session    `json:"spec"`
+	Effective *session.Effective `json:"effective,omitempty"`
+	Status    statusView         `json:"status"`
+
+	slot uint32
+}
+
+type statusView struct {
+	State              session.State   `json:"state"`
+	Reason             string          `json:"reason,omitempty"`
+	Message            string          `json:"message,omitempty"`
+	Since              time.Time       `json:"since"`
+	Generation         uint64          `json:"generation"`
+	ObservedGeneration uint64          `json:"observedGeneration"`
+	CountersSince      *time.Time      `json:"countersSince,omitempty"`
+	Tapped             flows.Count     `json:"tapped"`
+	Guarded            flows.Count     `json:"guarded"`
+	Matched            flows.Count     `json:"matched"`
+	Filtered           flows.Count     `json:"filtered"`
+	Sent               flows.Count     `json:"sent"`
+	Collectors         []collectorView `json:"collectors,omitempty"`
+}
+
+type collectorView struct {
+	session.CollectorStatus
+	Sent flows.Count `json:"sent"`
+}
+
+// views looks at the sessions without changing anything. What is in force is read from the bridges, not from what was
+// once reported: a flow that someone deleted shows.
+func (h *host) views(ctx context.Context) ([]sessionView, error) {
+	wish, err := h.db.Wish()
+	if err != nil {
+		return nil, err
+	}
+	plan, err := h.controller.Plan(ctx, wish.Sessions)
+	if err != nil {
+		return nil, err
+	}
+	changes, there, err := h.controller.Pending(ctx, plan)
+	if err != nil {
+		return nil, err
+	}
+	pending := flows.NotInForce(plan.Program, plan.Rows, changes)
+	status := controller.Statuses(wish, plan.Program, time.Now())
+	var views []sessionView
+	for _, s := range wish.Sessions {
+		out := plan.Program.Outcomes[s.Name]
+		entries := []flows.Entry(nil)
+		if out != nil {
+			entries = there[out.TapBridge]
+		}
+		v := view(s, status[s.Name], flows.CountSession(out, entries))
+		v.Status.Generation, v.Status.ObservedGeneration = wish.Generation, wish.InForce
+		if pending[s.Name] && (v.Status.State == session.Active || v.Status.State == session.Degraded) {
+			v.Status.State, v.Status.Reason = session.Pending, flows.ReasonNotInForce
+			v.Status.Message = "what is programmed is not what is wished: 'ovs-erspan run --once' mends it"
+		}
+		if v.Status.State == session.Active && v.Status.Tapped.Packets == 0 {
+			v.Status.Reason, v.Status.Message = flows.ReasonNoTraffic, "nothing has passed its sources yet"
+		}
+		views = append(views, v)
+	}
+	for name, err := range wish.Broken {
+		views = append(views, sessionView{Name: name, Status: statusView{State: session.Failed, Reason: flows.ReasonInvalid, Message: err.Error(), Since: status[name].Since}})
+	}
+	return views, nil
+}
+
+func view(s session.Stored, st session.Status, c flows.Counters) sessionView {
+	v := sessionView{
+		Name: s.Name, Type: s.Type, Spec: s.Session, Effective: st.Effective, slot: s.Slot,
+		Status: statusView{
+			State: st.State, Reason: st.Reason, Message: st.Message, Since: st.Since,
+			Tapped: c.Tapped, Guarded: c.Guarded, Matched: c.Matched, Filtered: c.Filtered,
+		},
+	}
+	if c.Age > 0 {
+		since := time.Now().Add(-c.Age).UTC().Truncate(time.Second)
+		v.Status.CountersSince = &since
+	}
+	for _, cs := range st.Collectors {
+		cv := collectorView{CollectorStatus: cs}
+		if cs.Snaplen > 0 {
+			cv.Sent = c.Sent
+			v.Status.Sent.Packets += c.Sent.Packets
+			v.Status.Sent.Bytes += c.Sent.Bytes
+		}
+		v.Status.Collectors = append(v.Status.Collectors, cv)
+	}
+	return v
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+func newUninstallCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "uninstall",
+		Short: "Remove every session and every trace of ovs-erspan from this Open vSwitch",
+		Long: `Remove every session and every row, port, mirror, bridge and key of ovs-erspan from this Open vSwitch, and nothing
+of anyone else. 'export' before it keeps the sessions.`,
+		Example:           `  ovs-erspan uninstall`,
+		Args:              noArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withHost(cmd.Context(), uninstall)
+		},
+	}
+}
+
+func uninstall(ctx context.Context, h *host) error {
+	removed := 0
+	_, err := h.make(ctx, edit{change: func(w *session.Wish) ([]string, error) {
+		removed = len(w.Sessions) + len(w.Broken)
+		w.Sessions = nil
+		clear(w.Broken)
+		return nil, nil
+	}})
+	if err != nil {
+		return err
+	}
+	release, err := tryLock(h.app.rundir)
+	if err != nil {
+		return err
+	}
+	defer release()
+	// Without a change of the wish nothing was reconciled: do it here, for what a crash may have left.
+	if _, err := h.controller.Reconcile(ctx); err != nil {
+		return err
+	}
+	if err := h.db.Forget(ctx); err != nil {
+		return err
+	}
+	return h.app.print(map[string]any{"removed": removed}, fmt.Sprintf("%d sessions removed; nothing of ovs-erspan is left in this Open vSwitch\n", removed))
+}

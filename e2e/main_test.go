@@ -1,0 +1,41 @@
+//go:build linux
+
+// Package e2e runs the ovs-erspan binary against real Open vSwitch in labs of its own and lets tshark and tcpdump judge
+// what is on the wire. It imports no product package: the binary is what users have.
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// binary is the ovs-erspan under test, built with the race detector and with the tag "faults" (kill points).
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(os.Stderr, "e2e: these tests make network namespaces and need root: run them with 'make test', which uses sudo")
+		return 1
+	}
+	dir, err := os.MkdirTemp("", "oe-bin")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "ovs-erspan")
+	build := exec.Command("go", "build", "-race", "-tags", "faults", "-o", binary, "../cmd/ovs-erspan")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: build the binary:", err)
+		return 1
+	}
+	return m.Run()
+}

@@ -1,0 +1,124 @@
+package flows
+
+import "time"
+
+// Count is packets and bytes at one stage. Bytes are those of the mirrored frames, before any cut.
+type Count struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+func (c *Count) add(e Entry) {
+	c.Packets += e.Packets
+	c.Bytes += e.Bytes
+}
+
+// Counters are a session's copies, stage by stage.
+type Counters struct {
+	Tapped   Count // that its taps delivered (taps are shared: also those of sessions on the same tap)
+	Guarded  Count // of these, dropped because copies themselves caused them
+	Matched  Count // of the rest, what its rules permit
+	Filtered Count // and what they drop
+	Sent     Count // handed to the tunnel for one collector
+	// Age is for how long the session's flow has been counting.
+	Age time.Duration
+}
+
+// CountSession reads a session's counters out of its tap bridge's flows.
+func CountSession(out *Outcome, entries []Entry) Counters {
+	var c Counters
+	if out == nil || out.TapBridge == "" {
+		return c
+	}
+	taps := map[uint32]bool{}
+	for _, t := range out.Taps {
+		taps[uint32(t.OFPort)] = true
+	}
+	var passed Count
+	for _, e := range entries {
+		if !e.Cookie.Ours() {
+			continue
+		}
+		switch stage := e.Cookie.Stage(); {
+		case stage == StageArrived && taps[e.Cookie.Slot()]:
+			c.Tapped.add(e)
+		case (stage == StageTapped || stage == StageTappedStrip) && taps[e.Cookie.Slot()]:
+			passed.add(e)
+		case e.Cookie.Slot() != out.Slot:
+		case stage == StageSent:
+			c.Sent.add(e)
+			c.Age = e.Age
+		case stage >= StagePermit && stage < StageDeny || stage == StageRestPermit:
+			c.Matched.add(e)
+		case stage >= StageDeny || stage == StageRestDrop:
+			c.Filtered.add(e)
+		}
+	}
+	// What arrived and did not pass was guarded. The two are read one after the other, so the difference can be short of
+	// a packet that is on its way.
+	c.Guarded = Count{less(c.Tapped.Packets, passed.Packets), less(c.Tapped.Bytes, passed.Bytes)}
+	if !out.Filtered {
+		c.Matched = c.Sent
+	}
+	return c
+}
+
+func less(a, b uint64) uint64 {
+	if b > a {
+		return 0
+	}
+	return a - b
+}
+
+// NotInForce names the sessions that the changes concern: what is programmed for them is not what is planned.
+func NotInForce(p Program, rows Changes, flowChanges map[string]FlowChanges) map[string]bool {
+	concerned := map[string]bool{}
+	ports := map[string]bool{}   // of ours that change
+	mirrors := map[string]bool{} // that change, by name
+	bridges := map[string]bool{} // tap bridges that change as a whole
+	numbers := map[string]bool{} // tap bridge and tap port number
+	slots := map[string]bool{}   // tap bridge and slot
+	key := func(bridge string, n uint32) string { return bridge + "/" + hexNumber(uint64(n)) }
+	for _, op := range append(append([]RowOp{}, rows.Before...), rows.After...) {
+		switch {
+		case op.AddBridge != nil, op.SetBridge != nil:
+			bridges[op.Bridge] = true
+		case op.AddPort != nil:
+			ports[op.AddPort.Name] = true
+		case op.SetPort != nil:
+			ports[op.SetPort.Name] = true
+		case op.AddMirror != nil:
+			mirrors[op.AddMirror.Name] = true
+		case op.SetMirror != nil:
+			mirrors[op.SetMirror.Name] = true
+		}
+	}
+	for bridge, c := range flowChanges {
+		for _, l := range append(append([]Line{}, c.Add...), c.Delete...) {
+			switch {
+			case !l.Cookie.Ours() || l.Cookie.Stage() == StageGuard || l.Cookie.Stage() == StageNone:
+				bridges[bridge] = true
+			case l.Table == TableClassify || l.Table == TableGuard:
+				numbers[key(bridge, l.Cookie.Slot())] = true
+			default:
+				slots[key(bridge, l.Cookie.Slot())] = true
+			}
+		}
+	}
+	for name, out := range p.Outcomes {
+		if out.TapBridge == "" {
+			continue
+		}
+		hit := bridges[out.TapBridge] || slots[key(out.TapBridge, out.Slot)]
+		for _, co := range out.Collectors {
+			hit = hit || ports[co.tunnel]
+		}
+		for _, t := range out.Taps {
+			hit = hit || ports[t.TapPort] || ports[t.ProductionPort] || mirrors[t.mirror().Name] || numbers[key(out.TapBridge, uint32(t.OFPort))]
+		}
+		if hit {
+			concerned[name] = true
+		}
+	}
+	return concerned
+}
