@@ -36,6 +36,7 @@ type attachment struct {
 	bridge string
 	peer   *Node
 	dev    string
+	far    *Host // of which dev is a port; nil where dev is a guest's
 }
 
 type underlay struct {

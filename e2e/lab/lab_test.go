@@ -440,6 +440,16 @@ func TestTopology(t *testing.T) {
 	if got := must(h1.Vsctl(ctx, "list-ports", "br0"))(t); strings.Contains(got, "vnet11") || access.Addr().IsValid() {
 		t.Errorf("after detaching, the ports are %q and the address %v", got, access.Addr())
 	}
+	check(t, h1.Detach(ctx, "up0"))
+	if got := must(h2.Vsctl(ctx, "list-ports", "br0"))(t); got != "vnet0\n" {
+		t.Errorf("after the link was detached, the other host has ports %q", got)
+	}
+	if err := h1.Attach(ctx, trunk, "br7", "vnet12", lab.GuestIf{Dev: "eth1"}); err == nil {
+		t.Error("attaching to a bridge that does not exist is no error")
+	}
+	if out, _, err := trunk.Exec(ctx, "ip", "link", "show", "eth1"); err == nil {
+		t.Errorf("the device of a failed attachment stays: %s", out)
+	}
 	if err := h1.Detach(ctx, "vnet11"); err == nil {
 		t.Error("detaching twice is no error")
 	}

@@ -64,20 +64,25 @@ func (h *Host) attach(ctx context.Context, guest *Node, bridge, port string, g G
 	if g.OFPort != 0 {
 		args = append(args, "ofport_request="+strconv.Itoa(g.OFPort))
 	}
-	if err := h.addPort(ctx, bridge, port, args); err != nil {
-		return err
+	return h.addPort(ctx, port, args, attachment{bridge: bridge, peer: guest, dev: g.Dev})
+}
+
+// addPort adds a device of the host to a bridge, and removes the device where that fails.
+func (h *Host) addPort(ctx context.Context, port string, args []string, a attachment) error {
+	_, err := h.Vsctl(ctx, args...)
+	if err == nil {
+		err = h.checkPort(ctx, port)
+	}
+	if err == nil {
+		err = h.catchUp(ctx) // see WaitReady
+	}
+	if err != nil {
+		return errors.Join(err, h.ip(context.WithoutCancel(ctx), "link del "+port))
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.ports[port] = attachment{bridge: bridge, peer: guest, dev: g.Dev}
+	h.ports[port] = a
 	return nil
-}
-
-func (h *Host) addPort(ctx context.Context, bridge, port string, args []string) error {
-	if _, err := h.Vsctl(ctx, args...); err != nil {
-		return err
-	}
-	return h.checkPort(ctx, port)
 }
 
 // Detach removes a port that Attach or Link made, and both ends of its veth pair.
@@ -91,6 +96,14 @@ func (h *Host) Detach(ctx context.Context, port string) error {
 	}
 	if _, err := h.Vsctl(ctx, "--if-exists", "del-port", a.bridge, port); err != nil {
 		return fmt.Errorf("detach port %q: %w", port, err)
+	}
+	if far := a.far; far != nil { // the other end of a Link is a port as well
+		far.mu.Lock()
+		delete(far.ports, a.dev)
+		far.mu.Unlock()
+		if _, err := far.Vsctl(ctx, "--if-exists", "del-port", a.dev); err != nil {
+			return fmt.Errorf("detach port %q: %w", port, err)
+		}
 	}
 	if err := h.ip(ctx, "link del "+port); err != nil {
 		return fmt.Errorf("detach port %q: %w", port, err)
@@ -130,7 +143,7 @@ func (l *Lab) veth(ctx context.Context, a, b end, mtu int) error {
 		return err
 	}
 	if err := errors.Join(a.node.setUp(ctx, a.dev, a.addrs), b.node.setUp(ctx, b.dev, b.addrs)); err != nil {
-		return errors.Join(err, a.node.ip(ctx, "link del "+a.dev))
+		return errors.Join(err, a.node.ip(context.WithoutCancel(ctx), "link del "+a.dev))
 	}
 	return nil
 }
@@ -161,12 +174,10 @@ func Link(ctx context.Context, a *Host, bridgeA, portA string, b *Host, bridgeB,
 		h, peer           *Host
 		bridge, port, dev string
 	}{{a, b, bridgeA, portA, portB}, {b, a, bridgeB, portB, portA}} {
-		if err := e.h.addPort(ctx, e.bridge, e.port, []string{"add-port", e.bridge, e.port}); err != nil {
+		err := e.h.addPort(ctx, e.port, []string{"add-port", e.bridge, e.port}, attachment{bridge: e.bridge, peer: e.peer.Node, dev: e.dev, far: e.peer})
+		if err != nil {
 			return fmt.Errorf("link %s and %s: %w", a, b, err)
 		}
-		e.h.mu.Lock()
-		e.h.ports[e.port] = attachment{bridge: e.bridge, peer: e.peer.Node, dev: e.dev}
-		e.h.mu.Unlock()
 	}
 	return nil
 }

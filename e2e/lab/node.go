@@ -130,7 +130,7 @@ func (n *Node) Route(ctx context.Context, dst string, via netip.Addr) error {
 	return n.ip(ctx, fmt.Sprintf("route replace %s via %s", dst, via))
 }
 
-// Forward makes the node a router for IPv4 and IPv6.
+// Forward makes the node a router, for IPv4 and IPv6.
 func (n *Node) Forward(_ context.Context) error {
 	return n.sysctl(
 		"net/ipv4/ip_forward=1",
@@ -147,16 +147,14 @@ func (n *Node) setUp(ctx context.Context, dev string, addrs []string) error {
 	}
 	var lines []string
 	for _, p := range prefixes {
-		nodad := ""
+		line := fmt.Sprintf("addr replace %s dev %s", p, dev)
 		if p.Addr().Is6() {
-			nodad = " nodad"
-		}
-		lines = append(lines, fmt.Sprintf("addr replace %s dev %s%s", p, dev, nodad))
-		if p.Addr().Is6() && len(lines) > 0 {
 			if err := n.sysctl("net/ipv6/conf/" + dev + "/disable_ipv6=0"); err != nil {
 				return err
 			}
+			line += " nodad"
 		}
+		lines = append(lines, line)
 	}
 	lines = append(lines, "link set "+dev+" up")
 	if err := n.plain(ctx, dev); err != nil {
@@ -214,12 +212,13 @@ func (n *Node) sysctl(settings ...string) error {
 	return n.Do(func() error { return writeSysctls(settings...) })
 }
 
-// writeSysctls writes settings of the calling thread's network namespace. What a kernel without IPv6 lacks is left out.
+// writeSysctls writes settings of the calling thread's network namespace. Defaults for IPv6 that a kernel without IPv6
+// lacks are left out.
 func writeSysctls(settings ...string) error {
 	for _, s := range settings {
 		path, value, _ := strings.Cut(s, "=")
 		err := os.WriteFile(filepath.Join("/proc/sys", path), []byte(value), 0)
-		if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(path, "net/ipv6/") && value != "0" {
+		if errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(path, "net/ipv6/conf/default/") {
 			if _, statErr := os.Stat("/proc/sys/net/ipv6"); errors.Is(statErr, fs.ErrNotExist) {
 				continue
 			}
