@@ -1,0 +1,47 @@
+# The two commands of a newcomer are `make demo` and `make test`; both install what is missing first (scripts/setup.sh).
+
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+GO ?= go
+# Tests that make network namespaces need root; -exec runs only the test programs as root, not the compiler.
+EXEC := $(if $(SUDO),-exec "sudo --preserve-env=PATH,CI,HOME")
+
+.PHONY: all build demo test test-unit test-e2e lint docs bench setup clean
+
+all: build
+
+build:
+	$(GO) build -o bin/ovs-erspan ./cmd/ovs-erspan
+
+setup:
+	@scripts/setup.sh
+
+demo: setup build
+	@$(SUDO) bin/ovs-erspan demo
+
+test: setup lint test-unit test-e2e
+
+# Everything but the end-to-end scenarios. Some of these tests start a private ovsdb-server, and those of the lab make
+# network namespaces.
+test-unit:
+	$(GO) test -race $(EXEC) -timeout 10m $$($(GO) list ./... | grep -v '/e2e$$')
+
+test-e2e:
+	$(GO) test -race $(EXEC) -timeout 20m ./e2e
+
+# The import table of docs/architecture.md is in .depguard.yml.
+lint:
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags faults ./cmd/ovs-erspan
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	scripts/check-imports.sh
+
+# The CLI reference is generated from the commands themselves.
+docs:
+	$(GO) run ./cmd/ovs-erspan docs docs/cli
+
+bench:
+	$(GO) test $(EXEC) -run '^$$' -bench . -benchtime 1x -timeout 30m ./e2e
+
+clean:
+	rm -rf bin dist
