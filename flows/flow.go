@@ -63,14 +63,14 @@ func (l Line) String() string {
 // Key is what makes two lines the same flow for OpenFlow: adding the one replaces the other.
 func (l Line) Key() string { return fmt.Sprintf("%d %d %s", int(l.Table), l.Priority, l.Match) }
 
-// SortFlows puts flows into the order of the pipeline: table, falling priority, cookie, match.
+// SortFlows puts flows into the order of the pipeline: table, falling priority, match.
 func SortFlows(flows []Flow) {
 	slices.SortFunc(flows, func(a, b Flow) int {
 		return cmp.Or(
 			cmp.Compare(a.Table, b.Table),
 			cmp.Compare(b.Priority, a.Priority),
-			cmp.Compare(a.Cookie, b.Cookie),
 			cmp.Compare(a.Line().Match, b.Line().Match),
+			cmp.Compare(a.Cookie, b.Cookie),
 		)
 	})
 }

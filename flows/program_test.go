@@ -1,0 +1,228 @@
+package flows
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+func build(state State, sessions ...session.Stored) Program {
+	return Build(Input{State: state, Sessions: sessions, Paths: paths(sessions)})
+}
+
+// carryOut makes a state what row changes say, as ovsdb-server and ovs-vswitchd would.
+func carryOut(t *testing.T, state State, c Changes) {
+	t.Helper()
+	for _, op := range slices.Concat(c.Before, c.After, c.Last) {
+		b := state.Bridges[op.Bridge]
+		if b == nil && op.AddBridge == nil {
+			t.Fatalf("%s: no such bridge", op)
+		}
+		switch {
+		case op.AddBridge != nil:
+			n := *op.AddBridge
+			n.Ports = map[string]*Port{n.Name: {Name: n.Name, Interfaces: []*Interface{{Name: n.Name, Type: "internal"}}}}
+			n.Mirrors = map[string]*Mirror{}
+			state.Bridges[op.Bridge] = &n
+		case op.SetBridge != nil:
+			b.FailMode, b.Protocols = op.SetBridge.FailMode, op.SetBridge.Protocols
+		case op.DelBridge:
+			delete(state.Bridges, op.Bridge)
+		case op.AddPort != nil:
+			p := *op.AddPort
+			for _, i := range p.Interfaces {
+				i.OFPort = max(i.OFPortRequest, 1)
+			}
+			b.Ports[p.Name] = &p
+		case op.SetPort != nil:
+			b.Ports[op.SetPort.Name] = op.SetPort
+		case op.DelPort != "":
+			delete(b.Ports, op.DelPort)
+		case op.AddMirror != nil:
+			m := *op.AddMirror
+			m.UUID = fmt.Sprintf("uuid-%s-%d", m.Name, len(b.Mirrors))
+			if b.Mirrors == nil {
+				b.Mirrors = map[string]*Mirror{}
+			}
+			b.Mirrors[m.UUID] = &m
+		case op.SetMirror != nil:
+			b.Mirrors[op.SetMirror.UUID] = op.SetMirror
+		case op.DelMirror != "":
+			delete(b.Mirrors, op.DelMirror)
+		}
+	}
+}
+
+// TestTwiceIsEmpty is promise 4, over random sessions; and that removing all of them leaves the state as it was.
+func TestTwiceIsEmpty(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		state := production()
+		before := production()
+		var sessions []session.Stored
+		for slot := range rapid.IntRange(1, 6).Draw(r, "sessions") {
+			sessions = append(sessions, stored(uint32(slot+1), fmt.Sprintf("s%d", slot), func(s *session.Session) {
+				s.Sources.Ports = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"vnet0", "vnet1", "vnet2"}), 1, 3, rapid.ID[string]).Draw(r, "ports")
+				s.Direction = rapid.SampledFrom([]session.Direction{session.Ingress, session.Egress, session.Both}).Draw(r, "direction")
+				s.ERSPAN.Version = rapid.IntRange(1, 2).Draw(r, "version")
+				s.VLANs = rapid.SampledFrom([][]int{nil, {10}, {10, 20}}).Draw(r, "vlans")
+				s.Disabled = rapid.Bool().Draw(r, "disabled")
+				if rapid.Bool().Draw(r, "own") {
+					s.DSCP = ptr(rapid.IntRange(1, 63).Draw(r, "dscp"))
+				}
+			}))
+		}
+		carryOut(t, state, RowChanges(state, build(state, sessions...)))
+		again := build(state, sessions...)
+		if c := RowChanges(state, again); !c.Empty() {
+			r.Fatalf("applying twice is not empty: %v", c)
+		}
+		if tb := again.TapBridges; len(tb) > 0 && !slices.EqualFunc(tb[0].Flows, build(state, sessions...).TapBridges[0].Flows, func(a, b Flow) bool { return a.Line() == b.Line() }) {
+			r.Fatal("two plans of the same input differ")
+		}
+		carryOut(t, state, RowChanges(state, build(state)))
+		for _, b := range state.Bridges { // an empty map of mirrors is none
+			if len(b.Mirrors) == 0 {
+				b.Mirrors = nil
+			}
+		}
+		if diff := cmp.Diff(before, state); diff != "" {
+			r.Fatalf("after removing every session something is left:\n%s", diff)
+		}
+	})
+}
+
+// TestForeignRowsAreNeverNamed: a plan changes only what carries our mark.
+func TestForeignRowsAreNeverNamed(t *testing.T) {
+	state := production()
+	state.Bridges["br0"].Mirrors = map[string]*Mirror{"m1": {UUID: "m1", Name: "theirs", SelectSrcPort: []string{"vnet0"}, OutputPort: "vnet2"}}
+	c := RowChanges(state, build(state, stored(1, "one", nil)))
+	for _, op := range slices.Concat(c.Before, c.After, c.Last) {
+		if op.DelMirror == "m1" || op.SetMirror != nil || op.SetBridge != nil || op.DelPort != "" {
+			t.Errorf("touches what is not ours: %s", op)
+		}
+	}
+}
+
+func TestOutcomes(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*State, *session.Stored, map[PathKey]Path)
+		state  session.State
+		reason string
+	}{
+		"in force":          {func(*State, *session.Stored, map[PathKey]Path) {}, session.Active, ReasonInForce},
+		"disabled":          {func(_ *State, s *session.Stored, _ map[PathKey]Path) { s.Disabled = true }, session.Disabled, ReasonDisabled},
+		"no bridge":         {func(st *State, _ *session.Stored, _ map[PathKey]Path) { delete(st.Bridges, "br0") }, session.Pending, ReasonBridgeMissing},
+		"no source":         {func(st *State, _ *session.Stored, _ map[PathKey]Path) { delete(st.Bridges["br0"].Ports, "vnet0") }, session.Pending, ReasonSourceMissing},
+		"one source of two": {func(_ *State, s *session.Stored, _ map[PathKey]Path) { s.Sources.Ports = []string{"vnet0", "vnet9"} }, session.Degraded, ReasonSourceMissing},
+		"another guest": {func(st *State, s *session.Stored, _ map[PathKey]Path) {
+			s.Identities = map[string]session.Identity{"vnet0": {IfaceID: "a"}}
+			st.Bridges["br0"].Ports["vnet0"].Interfaces[0].ExternalIDs = map[string]string{"iface-id": "b"}
+		}, session.Degraded, ReasonSourceIdentity},
+		"no route": {func(_ *State, _ *session.Stored, p map[PathKey]Path) { p[theOne] = Path{} }, session.Degraded, ReasonNoRoute},
+		"no address": {func(_ *State, _ *session.Stored, p map[PathKey]Path) {
+			edit(p, func(p *Path) { p.Source = netip.Addr{} })
+		}, session.Degraded, ReasonNoSource},
+		"no neighbour": {func(_ *State, _ *session.Stored, p map[PathKey]Path) {
+			edit(p, func(p *Path) { p.HasNeighbor = false })
+		}, session.Degraded, ReasonNoNeighbor},
+		"not on a bridge":  {func(_ *State, _ *session.Stored, p map[PathKey]Path) { edit(p, func(p *Path) { p.Device = "eth0" }) }, session.Degraded, ReasonNotOnBridge},
+		"own address":      {func(_ *State, _ *session.Stored, p map[PathKey]Path) { edit(p, func(p *Path) { p.OwnAddress = true }) }, session.Degraded, ReasonOwnAddress},
+		"tiny MTU":         {func(_ *State, _ *session.Stored, p map[PathKey]Path) { edit(p, func(p *Path) { p.MTU = 40 }) }, session.Degraded, ReasonPathMTU},
+		"off does not fit": {func(_ *State, s *session.Stored, _ map[PathKey]Path) { s.Snaplen = session.SnaplenOff }, session.Degraded, ReasonSnaplenCut},
+		"foreign tap bridge": {func(st *State, _ *session.Stored, _ map[PathKey]Path) {
+			st.Bridges["br-erspan-nd"] = &Bridge{Name: "br-erspan-nd", DatapathType: "netdev"}
+		}, session.Failed, ReasonNameTaken},
+		"foreign tunnel": {func(st *State, _ *session.Stored, _ map[PathKey]Path) {
+			st.Bridges["br-ul"].Ports["t"] = &Port{Name: "t", Interfaces: []*Interface{{Name: "t", Type: "erspan", Options: map[string]string{"remote_ip": "flow", "key": "flow"}}}}
+		}, session.Failed, ReasonTunnelConflict},
+		"no mirror left": {func(st *State, _ *session.Stored, _ map[PathKey]Path) {
+			st.Bridges["br0"].Mirrors = map[string]*Mirror{}
+			for n := range MaxMirrors {
+				uuid := fmt.Sprint(n)
+				st.Bridges["br0"].Mirrors[uuid] = &Mirror{UUID: uuid, Name: "theirs"}
+			}
+		}, session.Failed, ReasonMirrorSlots},
+	} {
+		t.Run(name, func(t *testing.T) {
+			state, s := production(), stored(1, "one", nil)
+			p := paths([]session.Stored{s})
+			tt.change(&state, &s, p)
+			out := Build(Input{State: state, Sessions: []session.Stored{s}, Paths: p}).Outcomes["one"]
+			if out.State != tt.state || out.Reason != tt.reason {
+				t.Errorf("got %s, %s (%s); want %s, %s", out.State, out.Reason, out.Message, tt.state, tt.reason)
+			}
+			if out.State == session.Failed && out.Message == "" {
+				t.Error("a failure without a message")
+			}
+		})
+	}
+}
+
+var theOne = PathKey{Collector: netip.MustParseAddr("192.0.2.9")}
+
+func edit(paths map[PathKey]Path, change func(*Path)) {
+	p := paths[theOne]
+	change(&p)
+	paths[theOne] = p
+}
+
+// TestPacketBudget: the session that would make a packet too expensive is the one that fails, and it alone.
+func TestPacketBudget(t *testing.T) {
+	for name, direction := range map[string]session.Direction{"one tap": session.Both, "two taps": ""} {
+		t.Run(name, func(t *testing.T) {
+			var sessions []session.Stored
+			for n := range MaxCopiesPerPacket + 1 {
+				sessions = append(sessions, stored(uint32(n+1), fmt.Sprintf("s%03d", n), func(s *session.Session) {
+					s.Direction = direction
+					if direction == "" { // the port belongs to an ingress tap and to an egress tap
+						s.Direction = []session.Direction{session.Ingress, session.Egress}[n%2]
+					}
+				}))
+			}
+			p := build(production(), sessions...)
+			var failed []string
+			for n, out := range p.Outcomes {
+				if out.State == session.Failed {
+					failed = append(failed, n+" "+out.Reason)
+				}
+			}
+			if diff := cmp.Diff([]string{"s256 " + ReasonPacketBudget}, failed); diff != "" {
+				t.Errorf("failed sessions (-want +got):\n%s", diff)
+			}
+			if out := p.Outcomes["s256"]; !strings.Contains(out.Message, "257") || !strings.Contains(out.Message, "256") {
+				t.Errorf("the message does not say how much and how much is allowed: %s", out.Message)
+			}
+		})
+	}
+}
+
+func TestCompare(t *testing.T) {
+	a := Line{TableFilter, 100, NewCookie(StagePermit, 1), "tcp,reg0=0x1", "goto_table:30"}
+	b := Line{TableFilter, 100, NewCookie(StagePermit+1, 1), "udp,reg0=0x1", "goto_table:30"}
+	changed := a
+	changed.Actions = "drop"
+	stranger := Line{TableFilter, 100, a.Cookie, "reg0=0x1", "drop"}
+	for name, tt := range map[string]struct {
+		is, wished []Line
+		want       FlowChanges
+	}{
+		"same":                             {[]Line{a, b}, []Line{b, a}, FlowChanges{}},
+		"new":                              {[]Line{a}, []Line{a, b}, FlowChanges{Add: []Line{b}}},
+		"gone":                             {[]Line{a, b}, []Line{a}, FlowChanges{Delete: []Line{b}}},
+		"changed":                          {[]Line{changed}, []Line{a}, FlowChanges{Add: []Line{a}}},
+		"a stranger with a cookie of ours": {[]Line{a, b, stranger}, []Line{a, b}, FlowChanges{Delete: []Line{stranger}, Add: []Line{a}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, Compare(tt.is, tt.wished)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
