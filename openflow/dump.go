@@ -42,8 +42,9 @@ func parseEntry(line string) (flows.Entry, error) {
 		return e, fmt.Errorf("no actions")
 	}
 	e.Actions = actions
-	// Statistics are set apart by ", ", the match's fields by "," alone.
-	parts := strings.Split(head, ", ")
+	// Statistics are set apart by ", ", the match's fields by "," alone. A flow that matches everything at the default
+	// priority has no last part.
+	parts := strings.Split(strings.TrimSuffix(head, ","), ", ")
 	var extra []string
 	for i, part := range parts {
 		name, value, _ := strings.Cut(part, "=")

@@ -118,7 +118,7 @@ func (s *Server) SignalDatabase(signal syscall.Signal) {
 func (s *Server) StartVswitchd() {
 	s.tb.Helper()
 	s.vswitchd = s.daemon("ovs-vswitchd", "unix:"+filepath.Join(s.RunDir, "db.sock"), "--enable-dummy", "--disable-system",
-		"--unixctl="+filepath.Join(s.RunDir, "ovs-vswitchd.ctl"))
+		"--pidfile="+filepath.Join(s.RunDir, "ovs-vswitchd.pid")) // by which its control socket is found
 	// ovs-vsctl waits for ovs-vswitchd when something changes.
 	s.Vsctl("--wait", "add-br", "ovsdbtest", "--", "set", "bridge", "ovsdbtest", "datapath_type=dummy")
 	s.Vsctl("--wait", "del-br", "ovsdbtest")
