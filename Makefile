@@ -38,7 +38,8 @@ lint:
 
 # The CLI reference is generated from the commands themselves.
 docs:
-	$(GO) run ./cmd/ovs-erspan docs docs/cli
+	rm -rf docs/cli
+	$(GO) run ./cmd/ovs-erspan man docs/cli --markdown
 
 bench:
 	$(GO) test $(EXEC) -run '^$$' -bench . -benchtime 1x -timeout 30m ./e2e

@@ -136,7 +136,21 @@ func parseTerm(text string) (term, *MatchError) {
 	case t.hasValue && t.value == "":
 		return t, &MatchError{Word: text, Reason: "has no value: write FIELD=VALUE, without spaces around '='"}
 	}
-	return t, nil
+	return t, checkVLAN(t)
+}
+
+// checkVLAN refuses VLANs that OVS would read as others: it takes the low 12 bits, dl_vlan=4096 for VLAN 0.
+func checkVLAN(t term) *MatchError {
+	if t.name != "dl_vlan" && t.name != "vlan_vid" || t.bits != "" {
+		return nil
+	}
+	// dl_vlan=0xffff is how ovs-fields(7) writes "no VLAN"; vlan_vid has the bit 0x1000 for "a VLAN", and takes a mask.
+	const untagged, present = 0xffff, 0x1000
+	n, err := strconv.ParseUint(t.value, 0, 64)
+	if err != nil || n < present || t.name == "dl_vlan" && n == untagged || t.name == "vlan_vid" && n < 2*present {
+		return nil
+	}
+	return &MatchError{Word: t.String(), Reason: "VLANs are 0..4095: OVS would read it as another one"}
 }
 
 // checkContradictions refuses what OVS would resolve silently, by taking the last.

@@ -95,6 +95,7 @@ OVSDB, so it survives restarts.`,
 		newUninstallCommand(a),
 		newDemoCommand(a),
 		newVersionCommand(a),
+		newManCommand(a),
 	)
 	return root
 }
