@@ -58,11 +58,13 @@ func readWish(externalIDs map[string]string) (session.Wish, map[uint32]string) {
 	for _, key := range slices.Sorted(maps.Keys(externalIDs)) {
 		if name, ok := strings.CutPrefix(key, sessionPrefix); ok {
 			s, err := readSession(name, externalIDs[key])
-			if err == nil && taken[s.Slot] != "" {
-				err = fmt.Errorf("slot %d is that of session %q", s.Slot, taken[s.Slot])
-			}
-			if s.Slot != 0 && taken[s.Slot] == "" {
+			other, double := taken[s.Slot]
+			switch {
+			case s.Slot == 0:
+			case !double:
 				taken[s.Slot] = name
+			case err == nil:
+				err = fmt.Errorf("slot %d is that of session %q", s.Slot, other)
 			}
 			if err != nil {
 				wish.Broken[name] = fmt.Errorf("external_ids key %q of table Open_vSwitch: %w", key, err)
@@ -216,6 +218,9 @@ func newEdit(before map[string]string, change func(*session.Wish) error) (edit, 
 		if text == had[s.Name] {
 			continue
 		}
+		if err := s.Validate(); err != nil { // it names the session
+			return edit{}, err
+		}
 		// Never write what could not be read again.
 		if _, err := readSession(s.Name, text); err != nil {
 			return edit{}, fmt.Errorf("session %q: %w", s.Name, err)
@@ -259,22 +264,24 @@ func assignSlots(wish *session.Wish, taken map[uint32]string) error {
 		if s.Slot == 0 {
 			continue
 		}
-		if other := bySlot[s.Slot]; other != "" {
+		if other, double := bySlot[s.Slot]; double {
 			return fmt.Errorf("sessions %q and %q have the same slot, %d", other, s.Name, s.Slot)
 		}
 		bySlot[s.Slot] = s.Name
 	}
-	free := uint32(1)
+	next := uint32(1)
 	for i := range wish.Sessions {
 		s := &wish.Sessions[i]
 		if s.Slot != 0 {
 			continue
 		}
-		for bySlot[free] != "" {
-			free++
+		for ; ; next++ {
+			if _, used := bySlot[next]; !used {
+				break
+			}
 		}
-		s.Slot = free
-		bySlot[free] = s.Name
+		s.Slot = next
+		bySlot[next] = s.Name
 	}
 	return nil
 }

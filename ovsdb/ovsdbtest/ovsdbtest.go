@@ -5,6 +5,8 @@ package ovsdbtest
 
 import (
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,13 +94,21 @@ func StartWith(tb testing.TB, o Options) *Server {
 // StartDatabase runs ovsdb-server again after KillDatabase.
 func (s *Server) StartDatabase() {
 	s.tb.Helper()
-	ready := filepath.Join(s.RunDir, "db.sock")
-	os.Remove(ready)
-	s.database = s.daemon("ovsdb-server", filepath.Join(s.RunDir, "conf.db"), "--remote=punix:"+ready,
+	socket := filepath.Join(s.RunDir, "db.sock")
+	os.Remove(socket)
+	s.database = s.daemon("ovsdb-server", filepath.Join(s.RunDir, "conf.db"), "--remote=punix:"+socket,
 		"--unixctl="+filepath.Join(s.RunDir, "ovsdb-server.ctl"))
-	// It listens from the moment on that the socket is there.
+	dir, err := os.Open(s.RunDir)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	defer dir.Close()
+	short := fmt.Sprintf("/proc/self/fd/%d/db.sock", dir.Fd()) // whatever the length of the path
 	Eventually(s.tb, "ovsdb-server listens", func() bool {
-		_, err := os.Stat(ready)
+		conn, err := net.Dial("unix", short)
+		if err == nil {
+			conn.Close()
+		}
 		return err == nil
 	})
 }
