@@ -18,7 +18,7 @@ import (
 // scene is what most scenarios play on: host h1 has the production bridge br0 with the guests a (vnet0, 10.0.0.1) and b
 // (vnet1, 10.0.0.2), and the underlay bridge br-ul (192.0.2.1) with a collector (192.0.2.9, 2001:db8::9) on it.
 type scene struct {
-	t         *testing.T
+	t         testing.TB
 	ctx       context.Context
 	lab       *lab.Lab
 	host      *lab.Host
@@ -41,7 +41,7 @@ type options struct {
 	aPort, bPort          lab.GuestIf // how the guests are attached; addresses are filled in
 }
 
-func newScene(t *testing.T, opts ...func(*options)) *scene {
+func newScene(t testing.TB, opts ...func(*options)) *scene {
 	t.Helper()
 	var o options
 	for _, set := range opts {
@@ -61,7 +61,7 @@ func newScene(t *testing.T, opts ...func(*options)) *scene {
 }
 
 // newLab is a scene with a host that has no bridge yet.
-func newLab(t *testing.T) *scene {
+func newLab(t testing.TB) *scene {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
@@ -104,7 +104,10 @@ type result struct {
 }
 
 // oe runs ovs-erspan on the scene's host.
-func (s *scene) oe(args ...string) result { s.t.Helper(); return s.oeOn(s.host, lab.Command{}, args...) }
+func (s *scene) oe(args ...string) result {
+	s.t.Helper()
+	return s.oeOn(s.host, lab.Command{}, args...)
+}
 
 func (s *scene) oeOn(h *lab.Host, c lab.Command, args ...string) result {
 	s.t.Helper()
@@ -200,7 +203,7 @@ type shown struct {
 		SnaplenReason string
 	}
 	Status struct {
-		State, Reason, Message                  string
+		State, Reason, Message                   string
 		Tapped, Guarded, Matched, Filtered, Sent count
 	}
 }
