@@ -67,6 +67,7 @@ type Controller struct {
 const NeighborWait = time.Second
 
 func (c *Controller) reached(step string) {
+	c.Log.Debug("step", "name", step)
 	if c.Reached != nil {
 		c.Reached(step)
 	}

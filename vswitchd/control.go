@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Client calls the ovs-vswitchd that has its sockets in a run directory.
@@ -68,7 +69,7 @@ func (c *Client) Call(ctx context.Context, command string, args ...string) (stri
 func (c *Client) WaitRevalidated(ctx context.Context, touch func(context.Context) error) error {
 	const rounds = 2
 	for range rounds {
-		done := make(chan error, 1)
+		done := make(chan error, 1) // with room, should nobody wait for it any more
 		go func() {
 			_, err := c.Call(ctx, "revalidator/wait")
 			done <- err
@@ -76,7 +77,7 @@ func (c *Client) WaitRevalidated(ctx context.Context, touch func(context.Context
 		if err := touch(ctx); err != nil {
 			return err
 		}
-		err := <-done
+		err := c.awake(ctx, done)
 		if err != nil && strings.Contains(err.Error(), "multiple udpifs") {
 			return nil
 		}
@@ -85,6 +86,23 @@ func (c *Client) WaitRevalidated(ctx context.Context, touch func(context.Context
 		}
 	}
 	return nil
+}
+
+// awake waits for done and keeps ovs-vswitchd's main loop awake meanwhile: that loop answers revalidator/wait, but the end
+// of a round does not wake it, and without traffic it may sleep for half a second more.
+func (c *Client) awake(ctx context.Context, done <-chan error) error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+			if _, err := c.Call(ctx, "version"); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 // Neighbors are the next hops whose link-layer address native tunnels know (`ovs-appctl tnl/neigh/show`), by the bridge
