@@ -69,7 +69,8 @@ func SortFlows(flows []Flow) {
 		return cmp.Or(
 			cmp.Compare(a.Table, b.Table),
 			cmp.Compare(b.Priority, a.Priority),
-			cmp.Compare(a.Line().Match, b.Line().Match),
+			slices.Compare(a.Match.Fields, b.Match.Fields),
+			cmp.Compare(a.Match.Expr, b.Match.Expr),
 			cmp.Compare(a.Cookie, b.Cookie),
 		)
 	})

@@ -120,6 +120,7 @@ type planned struct {
 func Build(in Input) Program {
 	p := Program{Outcomes: map[string]*Outcome{}}
 	limits := newLimits(in.State)
+	foreign := foreignTunnels(in.State)
 	byDatapath := map[string][]*planned{}
 	for _, s := range in.Sessions {
 		out := &Outcome{Slot: s.Slot, State: session.Active, Reason: ReasonInForce}
@@ -133,7 +134,7 @@ func Build(in Input) Program {
 			continue
 		}
 		datapath := pl.bridge.NormalDatapathType()
-		if !pl.findTapBridge(in.State, datapath) || !pl.findCollectors(in, datapath) {
+		if !pl.findTapBridge(in.State, datapath) || !pl.findCollectors(in, datapath, foreign) {
 			continue
 		}
 		if err := limits.admit(pl); err != nil {
@@ -263,7 +264,7 @@ func (pl *planned) findTapBridge(state State, datapath string) bool {
 }
 
 // findCollectors decides for each collector whether and how much of each frame can be sent to it.
-func (pl *planned) findCollectors(in Input, datapath string) bool {
+func (pl *planned) findCollectors(in Input, datapath string, foreign map[string]string) bool {
 	s, out := pl.wish, pl.out
 	sendable := 0
 	for _, c := range s.Collectors {
@@ -272,7 +273,7 @@ func (pl *planned) findCollectors(in Input, datapath string) bool {
 		if co.MaxLen > 0 {
 			t := tunnelFor(s.Session, c, datapath)
 			co.tunnel = t.Name
-			if foreign := conflictingTunnel(in.State, datapath, t); foreign != "" {
+			if foreign := foreign[tunnelIdentity(datapath, t.Interfaces[0])]; foreign != "" {
 				co.State, co.Reason, co.MaxLen = session.Failed, ReasonTunnelConflict, 0
 				co.Message = fmt.Sprintf("port %s has the same tunnel key as the one this session needs, and a datapath takes only one: remove it, or give it another local_ip", foreign)
 			} else if text := tunnelError(in.State, out.TapBridge, t.Name); text != "" {
@@ -362,11 +363,15 @@ func buildTapBridge(state State, datapath string, sessions []*planned) *TapBridg
 	wishes := map[uint32][]tapWish{}
 	tunnels := map[string]*Port{}
 	var paths []pathTo
+	guarded := map[PathKey]bool{}
 	for _, pl := range sessions {
 		wishes[pl.wish.Slot] = pl.wishes
 		for _, co := range pl.out.Collectors {
 			// The guard covers also collectors that nothing is sent to for now: they may come back.
-			paths = append(paths, pathTo{co.Address, co.Path})
+			if key := (PathKey{co.Address, pl.wish.Origin}); !guarded[key] {
+				guarded[key] = true
+				paths = append(paths, pathTo{co.Address, co.Path})
+			}
 			if co.MaxLen > 0 && tunnels[co.tunnel] == nil {
 				tunnels[co.tunnel] = tunnelFor(pl.wish.Session, co.Address, datapath)
 			}
@@ -379,16 +384,17 @@ func buildTapBridge(state State, datapath string, sessions []*planned) *TapBridg
 		t.Interfaces[0].OFPort, t.Interfaces[0].OFPortRequest = numbers.of(name)
 		tb.Tunnels = append(tb.Tunnels, t)
 	}
-	request := map[*Tap]int{}
 	for _, tap := range tb.Taps {
-		tap.OFPort, request[tap] = numbers.of(tap.TapPort)
+		tap.OFPort, tap.request = numbers.of(tap.TapPort)
+	}
+	tapsOf := map[uint32][]*Tap{}
+	for _, tap := range tb.Taps {
+		for _, slot := range tap.Slots {
+			tapsOf[slot] = append(tapsOf[slot], tap)
+		}
 	}
 	for _, pl := range sessions {
-		for _, tap := range tb.Taps {
-			if slices.Contains(tap.Slots, pl.wish.Slot) {
-				pl.out.Taps = append(pl.out.Taps, tap)
-			}
-		}
+		pl.out.Taps = tapsOf[pl.wish.Slot]
 		pl.out.Filtered = len(pl.wish.Match) > 0
 		for i := range pl.out.Collectors {
 			if co := &pl.out.Collectors[i]; co.MaxLen > 0 {

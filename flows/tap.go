@@ -25,6 +25,7 @@ type Tap struct {
 	// ProductionPort and TapPort are the two ends of the patch.
 	ProductionPort, TapPort string
 	OFPort                  int // of TapPort on the tap bridge
+	request                 int // the number that TapPort's row requests; OVS may have given another
 	Slots                   []uint32
 }
 
@@ -157,7 +158,7 @@ func (t *Tap) tapPort() *Port {
 		ExternalIDs: map[string]string{OwnerKey: "tap", tapIDKey: t.Key},
 		Interfaces: []*Interface{{
 			Name: t.TapPort, Type: "patch", Options: map[string]string{"peer": t.ProductionPort},
-			ExternalIDs: map[string]string{OwnerKey: "tap"}, OFPortRequest: t.OFPort,
+			ExternalIDs: map[string]string{OwnerKey: "tap"}, OFPortRequest: t.request,
 		}},
 	}
 }

@@ -51,28 +51,32 @@ func ownTunnel(s session.Session) bool {
 	return s.Origin.IsValid() || s.DSCP != nil && *s.DSCP != 0 || s.TTL != nil && *s.TTL != 64
 }
 
-// conflictingTunnel names a port that is not ours and has the tunnel key of the wanted one: of two ports with the same
-// (remote_ip, local_ip, in_key), of types that share a registry, a datapath opens only the first.
-func conflictingTunnel(state State, datapath string, want *Port) string {
-	w := want.Interfaces[0]
+// foreignTunnels are the tunnel ports that are not ours, by what a datapath tells them apart by: of two with the same
+// identity it opens only the first.
+func foreignTunnels(state State) map[string]string {
+	found := map[string]string{}
 	for _, bridge := range slices.Sorted(maps.Keys(state.Bridges)) {
 		b := state.Bridges[bridge]
-		if b.NormalDatapathType() != datapath {
-			continue
-		}
 		for _, name := range slices.Sorted(maps.Keys(b.Ports)) {
 			if Ours(b.Ports[name].ExternalIDs) {
 				continue
 			}
 			for _, i := range b.Ports[name].Interfaces {
-				if i.Type == w.Type && i.Options["remote_ip"] == w.Options["remote_ip"] &&
-					i.Options["local_ip"] == w.Options["local_ip"] && tunnelKey(i) == tunnelKey(w) && i.Options["packet_type"] != "ptap" {
-					return fmt.Sprintf("%q (%s, on bridge %q)", name, i.Type, bridge)
+				if i.Options["remote_ip"] == "" || i.Options["packet_type"] == "ptap" {
+					continue
+				}
+				if id := tunnelIdentity(b.NormalDatapathType(), i); found[id] == "" {
+					found[id] = fmt.Sprintf("%q (%s, on bridge %q)", name, i.Type, bridge)
 				}
 			}
 		}
 	}
-	return ""
+	return found
+}
+
+// tunnelIdentity is (datapath, type, remote_ip, local_ip, in_key); erspan_ver is not a part of it.
+func tunnelIdentity(datapath string, i *Interface) string {
+	return datapath + "|" + i.Type + "|" + i.Options["remote_ip"] + "|" + i.Options["local_ip"] + "|" + tunnelKey(i)
 }
 
 // tunnelKey is the key that a tunnel port receives, a number's value where it is one ("0x64" and "100" are the same).
