@@ -99,8 +99,8 @@ type touchedInterface struct {
 }
 
 // opened waits until each interface has an OpenFlow port and no error, or cannot have one, and returns an *InterfaceError
-// for each that has not. An error beside an OpenFlow port can be that of a moment ago: a patch port whose peer came only now
-// loses it some time after the acknowledgement.
+// for each that has not. An error beside an OpenFlow port is not final, and need not be of the configuration that was
+// acknowledged: ovs-vswitchd writes that of a patch port that misses its peer when it comes by, and takes it away so.
 func (d *DB) opened(ctx context.Context, touched []touchedInterface) error {
 	ctx, cancel := context.WithTimeout(ctx, ofportWait)
 	defer cancel()

@@ -16,5 +16,6 @@
 //	defer db.Close()
 //	state, err := db.State()
 //	…
-//	err = db.Apply(ctx, flows.Plan(state, …))
+//	changes := flows.RowChanges(state, program)
+//	err = db.Apply(ctx, changes.Before)
 package ovsdb

@@ -132,7 +132,7 @@ func TestStateIsWhatOvsVsctlMade(t *testing.T) {
 	}
 
 	// A snapshot is the caller's.
-	before := state(t, late)
+	before := state(t, early)
 	spoilt := state(t, late)
 	b := spoilt.Bridges["br0"]
 	b.ExternalIDs["note"], b.OtherConfig["hwaddr"] = "spoilt", "spoilt"
