@@ -120,7 +120,7 @@ type planned struct {
 func Build(in Input) Program {
 	p := Program{Outcomes: map[string]*Outcome{}}
 	limits := newLimits(in.State)
-	foreign := foreignTunnels(in.State)
+	foreign, taken := foreignTunnels(in.State), foreignPorts(in.State)
 	byDatapath := map[string][]*planned{}
 	for _, s := range in.Sessions {
 		out := &Outcome{Slot: s.Slot, State: session.Active, Reason: ReasonInForce}
@@ -134,7 +134,7 @@ func Build(in Input) Program {
 			continue
 		}
 		datapath := pl.bridge.NormalDatapathType()
-		if !pl.findTapBridge(in.State, datapath) || !pl.findCollectors(in, datapath, foreign) {
+		if !pl.findTapBridge(in.State, datapath, taken) || !pl.findCollectors(in, datapath, foreign) {
 			continue
 		}
 		if err := limits.admit(pl); err != nil {
@@ -241,8 +241,21 @@ func largestFrame(port *Port) int {
 	return mtu + erspan.EthernetHeaderLen + 8
 }
 
+// foreignPorts tells the bridge of each port that is not ours.
+func foreignPorts(state State) map[string]string {
+	on := map[string]string{}
+	for name, b := range state.Bridges {
+		for port, p := range b.Ports {
+			if !Ours(p.ExternalIDs) {
+				on[port] = name
+			}
+		}
+	}
+	return on
+}
+
 // findTapBridge says which tap bridge serves the session, and fails it where none can.
-func (pl *planned) findTapBridge(state State, datapath string) bool {
+func (pl *planned) findTapBridge(state State, datapath string, taken map[string]string) bool {
 	name, ok := tapBridgeNames[datapath]
 	if !ok {
 		fail(pl.out, ReasonUnsupported, fmt.Sprintf("bridge %q has datapath type %q; supported are system and netdev", pl.bridge.Name, datapath))
@@ -252,10 +265,17 @@ func (pl *planned) findTapBridge(state State, datapath string) bool {
 		fail(pl.out, ReasonNameTaken, fmt.Sprintf("bridge %q is the name of our tap bridge, and exists without our mark (external_ids:%s): rename it", name, OwnerKey))
 		return false
 	}
+	var ports []string
 	for _, w := range pl.wishes {
-		production, _ := patchNames(w.tapKey())
-		if port := pl.bridge.Ports[production]; port != nil && !Ours(port.ExternalIDs) {
-			fail(pl.out, ReasonNameTaken, fmt.Sprintf("port %q on bridge %q exists without our mark (external_ids:%s): remove or rename it", production, pl.bridge.Name, OwnerKey))
+		production, tap := patchNames(w.tapKey())
+		ports = append(ports, production, tap)
+	}
+	for _, c := range pl.wish.Collectors {
+		ports = append(ports, tunnelFor(pl.wish.Session, c, datapath).Name)
+	}
+	for _, port := range ports {
+		if bridge := taken[port]; bridge != "" {
+			fail(pl.out, ReasonNameTaken, fmt.Sprintf("port %q on bridge %q has a name of ours and not our mark (external_ids:%s): remove or rename it", port, bridge, OwnerKey))
 			return false
 		}
 	}

@@ -51,7 +51,7 @@ func RowChanges(state State, p Program) Changes {
 	}
 	for _, name := range slices.Sorted(maps.Keys(state.Bridges)) {
 		b := state.Bridges[name]
-		if Ours(b.ExternalIDs) && !keep[name] && !hasForeignPorts(b) {
+		if Ours(b.ExternalIDs) && !keep[name] && !isShared(b) {
 			c.Last = append(c.Last, RowOp{Bridge: name, DelBridge: true})
 			continue
 		}
@@ -64,8 +64,13 @@ func RowChanges(state State, p Program) Changes {
 	return c
 }
 
-// hasForeignPorts tells whether someone put a port of their own on our bridge: then the bridge stays.
-func hasForeignPorts(b *Bridge) bool {
+// isShared tells whether someone put a port or mirror of their own on our bridge: then the bridge stays.
+func isShared(b *Bridge) bool {
+	for _, m := range b.Mirrors {
+		if !Ours(m.ExternalIDs) {
+			return true
+		}
+	}
 	for name, p := range b.Ports {
 		if name != b.Name && !Ours(p.ExternalIDs) {
 			return true

@@ -260,8 +260,9 @@ func (b *builder) addBridge(name string, want *flows.Bridge) error {
 	br.insert["datapath_type"] = want.DatapathType
 	b.byName[name] = br
 	b.order = append(b.order, br)
-	// The bridge's local port, as ovs-vsctl add-br makes it. The bridge carries the mark for it.
-	b.insertPort(br, &flows.Port{Name: name, Interfaces: []*flows.Interface{{Name: name, Type: "internal"}}})
+	// The bridge's local port, as ovs-vsctl add-br makes it, with the bridge's mark.
+	b.insertPort(br, &flows.Port{Name: name, ExternalIDs: want.ExternalIDs,
+		Interfaces: []*flows.Interface{{Name: name, Type: "internal", ExternalIDs: want.ExternalIDs}}})
 	return nil
 }
 
