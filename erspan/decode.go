@@ -32,22 +32,32 @@ func (p *Packet) DecodeEthernet(b []byte) error {
 		*p = Packet{}
 		return ErrShortEthernet
 	}
-	etherType, off := binary.BigEndian.Uint16(b[12:]), EthernetHeaderLen
-	for etherType == etherTypeDot1Q || etherType == etherTypeDot1ad || etherType == etherTypeQinQ {
-		if len(b) < off+4 {
-			*p = Packet{}
-			return ErrShortEthernet
+	ip, err := NetworkLayer(binary.BigEndian.Uint16(b[12:]), b[EthernetHeaderLen:])
+	if err != nil {
+		*p = Packet{}
+		return err
+	}
+	return p.DecodeIP(ip)
+}
+
+// NetworkLayer is the IP packet in what follows an EtherType, behind any number of VLAN tags.
+func NetworkLayer(etherType uint16, b []byte) ([]byte, error) {
+	for {
+		switch etherType {
+		case etherTypeIPv4, etherTypeIPv6:
+			if len(b) > 0 && (b[0]>>4 == 6) != (etherType == etherTypeIPv6) {
+				return nil, ErrIPVersion
+			}
+			return b, nil
+		case etherTypeDot1Q, etherTypeDot1ad, etherTypeQinQ:
+			if len(b) < 4 {
+				return nil, ErrShortEthernet
+			}
+			etherType, b = binary.BigEndian.Uint16(b[2:]), b[4:]
+		default:
+			return nil, ErrNotIP
 		}
-		etherType, off = binary.BigEndian.Uint16(b[off+2:]), off+4
 	}
-	switch etherType {
-	case etherTypeIPv4:
-		return p.DecodeIPv4(b[off:])
-	case etherTypeIPv6:
-		return p.DecodeIPv6(b[off:])
-	}
-	*p = Packet{}
-	return ErrNotIP
 }
 
 // DecodeIP reads an IP packet of either version.
