@@ -55,6 +55,9 @@ packet meanwhile. A list that is given replaces the old one; --add-… and --rem
 						if err := errors.Join(unsetFields(lists.unset, s), spec.apply(cmd.Flags(), s), lists.apply(s)); err != nil {
 							return nil, refuse(err)
 						}
+						if len(s.Match) == 0 {
+							s.Match = nil // the last rule went: in a file an empty list is refused as a slip, here it is what was asked
+						}
 						return []string{s.Name}, nil
 					},
 				})
