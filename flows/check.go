@@ -136,7 +136,11 @@ func wayAroundPatch(p *Port, state State) string {
 						fit = append(fit, f.Name)
 					}
 				}
-				return fmt.Sprintf("mirror the ports of bridge %q at its other end instead (--bridge %s): %s", name, name, quoteList(fit))
+				way := fmt.Sprintf("mirror the ports of bridge %q at its other end instead (--bridge %s)", name, name)
+				if len(fit) > 0 {
+					way += ": " + quoteList(fit)
+				}
+				return way
 			}
 		}
 	}
