@@ -112,6 +112,7 @@ func (s *scene) oe(args ...string) result {
 func (s *scene) oeOn(h *lab.Host, c lab.Command, args ...string) result {
 	s.t.Helper()
 	c.Args = append([]string{binary}, args...)
+	c.Env = append(c.Env, "GORACE=atexit_sleep_ms=10") // the race detector's default is a second for each command
 	stdout, stderr, err := h.Run(s.ctx, c)
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
