@@ -80,12 +80,12 @@ func TestEachSessionGetsExactlyItsPackets(t *testing.T) {
 	col2 := s.secondCollector()
 	source := []string{"--bridge", "br0", "--source", "vnet0"}
 	type wish struct {
-		id         string
-		at         *lab.Node
-		collector  string
-		rules      []string
-		onWire     string // the same in pcap-filter(7) syntax
-		wire, copy *lab.Capture
+		id        string
+		at        *lab.Node
+		collector string
+		rules     []string
+		onWire    string // the same in pcap-filter(7) syntax
+		wire      *lab.Capture
 	}
 	wishes := []*wish{
 		{id: "1", at: s.collector, collector: collectorAddr, rules: []string{"--match", "tcp,tp_dst=443"}, onWire: "tcp dst port 443"},

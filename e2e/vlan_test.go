@@ -5,6 +5,8 @@ package e2e
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ovs-erspan/ovs-erspan/e2e/lab"
 )
 
@@ -36,7 +38,7 @@ func TestFramesAreAsOnTheSourcesWire(t *testing.T) {
 		},
 		{
 			name: "priority-tagged on a trunk", source: lab.GuestIf{},
-			fromA: [][]uint16{{priority}, {0}}, fromB: [][]uint16{{}}, onWireOfA: 3,
+			fromA: [][]uint16{{priority}, {0}}, fromB: [][]uint16{{}, {priority}, {0}}, onWireOfA: 5,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -57,6 +59,44 @@ func TestFramesAreAsOnTheSourcesWire(t *testing.T) {
 			}
 			sameFrames(t, "version 1", s.rawCopies(c, "erspan.spanid == 1"), want)
 			sameFrames(t, "version 2", s.rawCopies(c, "erspan.spanid == 2"), want)
+		})
+	}
+}
+
+// Where the bridge's view of a frame's VLAN is all that a Mirror has, the copy shows less than the wire did. This holds the
+// cases that docs/what-a-copy-shows.md names.
+func TestTagsThatACopyCannotShow(t *testing.T) {
+	const priority = 5 << 13
+	for _, test := range []struct {
+		name   string
+		source lab.GuestIf
+		fromA  [][]uint16
+		copies map[byte][]uint16 // by number of the frame: the tags of its copy
+	}{
+		{"VLANs that the port refuses", lab.GuestIf{Trunks: []int{10}}, [][]uint16{{30}, {}, {10}}, map[byte][]uint16{2: {10}}},
+		{"access port, tagged", lab.GuestIf{Tag: 10}, [][]uint16{{10}, {priority}, {}}, map[byte][]uint16{1: {}, 2: {}}},
+		{"native-tagged, untagged on the wire", lab.GuestIf{Tag: 10, VLANMode: "native-tagged"}, [][]uint16{{}, {10}}, map[byte][]uint16{0: {10}, 1: {10}}},
+		{"native-untagged, tagged on the wire", lab.GuestIf{Tag: 10, VLANMode: "native-untagged"}, [][]uint16{{10}}, map[byte][]uint16{0: {}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newScene(t, func(o *options) { o.aPort = test.source })
+			s.add("web", "--source", "vnet0")
+			c := s.capture(s.collector, "eth0", "proto 47")
+			s.exchange(test.fromA, nil)
+			s.fence()
+			s.stop(c)
+			got := map[byte][]uint16{}
+			for _, f := range s.rawCopies(c, "") {
+				tags := []uint16{}
+				for f[12] == 0x81 && f[13] == 0 {
+					tags = append(tags, uint16(f[14])<<8|uint16(f[15]))
+					f = append(f[:12:12], f[16:]...)
+				}
+				got[f[14]] = tags
+			}
+			if diff := cmp.Diff(test.copies, got); diff != "" {
+				t.Errorf("tags of the copies, by number of the frame (-want +got):\n%s", diff)
+			}
 		})
 	}
 }
