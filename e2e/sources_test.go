@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -178,6 +179,23 @@ func TestWhatACopyShows(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a controller sends out (packet-out) is copied as it leaves, and as coming in where the controller names a source as
+// the port that it came in by.
+func TestPacketOutIsCopied(t *testing.T) {
+	s := newScene(t)
+	s.add("from-a", "--source", "vnet0", "--session-id", "1", "--direction", "ingress")
+	s.add("to-b", "--source", "vnet1", "--session-id", "2", "--direction", "egress")
+	c := s.capture(s.collector, "eth0", "proto 47")
+	named, unnamed := rawFrame(rawB, rawA, 1, 100), rawFrame(rawB, rawA, 2, 100)
+	s.ofctl("packet-out", "br0", fmt.Sprintf("in_port=vnet0 packet=%x actions=output:vnet1", named))
+	s.ofctl("packet-out", "br0", fmt.Sprintf("in_port=controller packet=%x actions=output:vnet1", unnamed))
+	s.waitCount(c, "erspan.spanid == 2", 2)
+	s.fence()
+	s.stop(c)
+	sameFrames(t, "ingress", s.rawCopies(c, "erspan.spanid == 1"), [][]byte{named})
+	sameFrames(t, "egress", s.rawCopies(c, "erspan.spanid == 2"), [][]byte{named, unnamed})
 }
 
 // innermost is the last of a field's values in a packet: the mirrored frame's.
