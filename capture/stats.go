@@ -233,11 +233,14 @@ func (s *Stats) Write(w io.Writer) {
 	fmt.Fprintln(t, "SENDER\tSESSION\tVERSION\tPACKETS\tBYTES\tFIRST\tLAST\tSEQUENCE")
 	for i := range s.Streams {
 		st := &s.Streams[i]
-		session := "-"
+		session, version := "-", st.Version.String()
 		if st.Typed {
 			session = fmt.Sprint(st.SessionID)
+			if st.Version == erspan.TypeI { // which has no session ids
+				version = "0 (unknown)"
+			}
 		}
-		fmt.Fprintf(t, "%v\t%s\t%v\t%d\t%d\t%s\t%s\t%s\n", st.Sender, session, st.Version, st.Packets, st.Bytes,
+		fmt.Fprintf(t, "%v\t%s\t%s\t%d\t%d\t%s\t%s\t%s\n", st.Sender, session, version, st.Packets, st.Bytes,
 			st.First.Format("15:04:05.000"), st.Last.Format("15:04:05.000"), st.Sequence.text(s.verdicts[i]))
 	}
 	t.Flush()
@@ -249,7 +252,7 @@ func (q *SequenceStats) text(v Verdict) string {
 	switch v {
 	case VerdictNone:
 		if q.Constant {
-			return fmt.Sprintf("always the same number")
+			return "always the same number"
 		}
 		return "none"
 	case VerdictComplete:
