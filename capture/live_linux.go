@@ -1,0 +1,276 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gopacket/gopacket/afpacket"
+	"golang.org/x/sys/unix"
+)
+
+// Sizes of the ring that the kernel and we share. A block is handed over when it is full or blockTimeout old.
+const (
+	ringBlock    = 1 << 20
+	ringFrame    = 1 << 11 // only a unit of account for TPACKET_V3: frames take what they need
+	blockTimeout = 20 * time.Millisecond
+	pollTimeout  = 100 * time.Millisecond
+	// DefaultBuffer is the ring's size in bytes where none is asked for.
+	DefaultBuffer = 32 << 20
+)
+
+// Live receives frames from a network device.
+type Live struct {
+	device  string
+	link    LinkType
+	ring    *afpacket.TPacket
+	number  uint64
+	unreach atomic.Uint64
+}
+
+// LiveOptions of [OpenLive].
+type LiveOptions struct {
+	Device string // "" or "any" is all Ethernet devices
+	Buffer int    // bytes of the ring; 0 is DefaultBuffer
+}
+
+// OpenLive begins to receive. It needs CAP_NET_RAW in the network namespace of the device.
+func OpenLive(o LiveOptions) (*Live, error) {
+	if o.Device == "any" {
+		o.Device = ""
+	}
+	l := &Live{device: o.Device, link: LinkEthernet}
+	if o.Device != "" {
+		if _, err := net.InterfaceByName(o.Device); err != nil {
+			return nil, fmt.Errorf("no network device %q here (%s)", o.Device, deviceNames())
+		}
+		kind, err := os.ReadFile("/sys/class/net/" + o.Device + "/type")
+		if text := strings.TrimSpace(string(kind)); err == nil && text != "1" && text != "772" { // ARPHRD_ETHER, ARPHRD_LOOPBACK
+			return nil, fmt.Errorf("%s is no Ethernet device: capture with tcpdump -w - -i %s proto gre, and pipe it into ovs-erspan decode -", o.Device, o.Device)
+		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	if o.Buffer == 0 {
+		o.Buffer = DefaultBuffer
+	}
+	options := []any{
+		afpacket.OptBlockSize(ringBlock), afpacket.OptFrameSize(ringFrame), afpacket.OptNumBlocks(max(2, o.Buffer/ringBlock)),
+		afpacket.OptBlockTimeout(blockTimeout), afpacket.OptPollTimeout(pollTimeout), afpacket.TPacketVersion3,
+	}
+	if o.Device != "" {
+		options = append(options, afpacket.OptInterface(o.Device))
+	}
+	ring, err := afpacket.NewTPacket(options...)
+	if err != nil {
+		return nil, openError(err)
+	}
+	filter, err := kernelFilter()
+	if err == nil {
+		err = ring.SetBPF(filter) // what came in before is read too, and found to be something else
+	}
+	if err != nil {
+		ring.Close()
+		return nil, fmt.Errorf("kernel filter for GRE: %w", err)
+	}
+	if err := ring.InitSocketStats(); err != nil {
+		ring.Close()
+		return nil, err
+	}
+	l.ring = ring
+	return l, nil
+}
+
+// openError says what to do about a socket that could not be had.
+func openError(err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("receiving needs the capability cap_net_raw: run as root, or give the program it (setcap cap_net_raw+ep): %w", err)
+	}
+	return fmt.Errorf("packet socket: %w", err)
+}
+
+// deviceNames is a list of what there is.
+func deviceNames() string {
+	devices, err := net.Interfaces()
+	if err != nil || len(devices) == 0 {
+		return "there is none"
+	}
+	var names []string
+	for _, d := range devices[:min(len(devices), 20)] {
+		names = append(names, d.Name)
+	}
+	return "there are " + strings.Join(names, ", ")
+}
+
+// Run hands frames to handle until ctx is done or handle fails. idle is called, from the same goroutine, at least every
+// few hundred milliseconds.
+func (l *Live) Run(ctx context.Context, handle func(Frame) error, idle func() error) error {
+	last := time.Now()
+	for ctx.Err() == nil {
+		data, info, err := l.ring.ZeroCopyReadPacketData()
+		switch {
+		case err == afpacket.ErrTimeout:
+		case err == afpacket.ErrPoll:
+			// The device went down, which ends nothing, or away.
+			if _, err := net.InterfaceByName(l.device); l.device != "" && err != nil {
+				return fmt.Errorf("the network device %s is gone", l.device)
+			}
+			time.Sleep(pollTimeout)
+		case err != nil:
+			return fmt.Errorf("packet socket: %w", err)
+		default:
+			if l.isUnreachable(data) {
+				break
+			}
+			l.number++
+			f := Frame{Number: l.number, Time: info.Timestamp, Link: l.link, Data: data, WireLen: info.Length}
+			if err := handle(f); err != nil {
+				return err
+			}
+			if l.number%256 != 0 {
+				continue
+			}
+		}
+		if now := time.Now(); err != nil || now.Sub(last) > pollTimeout {
+			last = now
+			if err := idle(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// isUnreachable counts, and sorts out, the ICMP errors by which a host says that it knows no GRE.
+func (l *Live) isUnreachable(frame []byte) bool {
+	ip, err := ipOf(l.link, frame)
+	if err != nil || len(ip) < 20 {
+		return false
+	}
+	switch {
+	case ip[0]>>4 == 4 && ip[9] == 1:
+		at := int(ip[0]&0xf) * 4
+		// The error quotes the packet that it is about.
+		if len(ip) >= at+8+20 && ip[at] == 3 && ip[at+1] == 2 && ip[at+8+9] == 47 {
+			l.unreach.Add(1)
+		}
+		return true
+	case ip[0]>>4 == 6 && ip[6] == 58:
+		l.unreach.Add(1)
+		return true
+	}
+	return false
+}
+
+// LiveStats is what the kernel and the receiver counted.
+type LiveStats struct {
+	Received uint64 // that the filter let pass, dropped ones included
+	Dropped  uint64 // by the kernel: the ring was full
+	// Unreachable counts ICMP errors that tell a sender that its collector knows no GRE.
+	Unreachable uint64
+}
+
+// Stats is what was counted so far.
+func (l *Live) Stats() (LiveStats, error) {
+	_, s, err := l.ring.SocketStats()
+	if err != nil {
+		return LiveStats{}, fmt.Errorf("packet socket: %w", err)
+	}
+	return LiveStats{Received: uint64(s.Packets()), Dropped: uint64(s.Drops()), Unreachable: l.unreach.Load()}, nil
+}
+
+// Close ends receiving.
+func (l *Live) Close() { l.ring.Close() }
+
+// Injector sends mirrored frames out through a network device, for programs that cannot decode ERSPAN.
+type Injector struct {
+	fd      int
+	device  string
+	buf     []byte
+	Sent    uint64
+	TooLong uint64 // frames longer than the device takes
+}
+
+// NewInjector opens a device: one end of a veth pair, or a TAP device that another program holds. It needs
+// CAP_NET_RAW.
+func NewInjector(device string) (*Injector, error) {
+	d, err := net.InterfaceByName(device)
+	if err != nil {
+		return nil, fmt.Errorf("no network device %q here (%s)", device, deviceNames())
+	}
+	if d.Flags&net.FlagUp == 0 {
+		return nil, fmt.Errorf("the network device %s is down: ip link set %s up", device, device)
+	}
+	// Protocol 0: the socket only sends.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, openError(err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: d.Index}); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("%s: %w", device, err)
+	}
+	return &Injector{fd: fd, device: device}, nil
+}
+
+// Write sends a record's mirrored frame. A broken packet's is left out; one that the device does not take for its
+// length is counted.
+func (j *Injector) Write(r *Record) error {
+	frame := r.Packet.Inner
+	if r.Err != nil || len(frame) == 0 {
+		return nil
+	}
+	if r.Packet.InnerIsIP() {
+		made := ethernetOfIPv4
+		if frame[0]>>4 == 6 {
+			made = ethernetOfIPv6
+		}
+		j.buf = append(append(j.buf[:0], made[:]...), frame...)
+		frame = j.buf
+	}
+	for {
+		switch _, err := unix.Write(j.fd, frame); err {
+		case nil:
+			j.Sent++
+			return nil
+		case unix.EMSGSIZE:
+			j.TooLong++
+			return nil
+		case unix.EINTR:
+		case unix.ENOBUFS: // the device's queue is full
+			time.Sleep(100 * time.Microsecond)
+		default:
+			return fmt.Errorf("sending to %s: %w", j.device, err)
+		}
+	}
+}
+
+// Flush does nothing: frames are sent at once.
+func (j *Injector) Flush() error { return nil }
+
+// Close closes the device.
+func (j *Injector) Close() error { return unix.Close(j.fd) }
+
+// Hints are in words what can be wrong for what can be wrong when nothing, or nothing but errors, comes.
+func (s LiveStats) Hints(erspanPackets uint64, filtered uint64) []string {
+	var hints []string
+	if s.Dropped > 0 {
+		hints = append(hints, fmt.Sprintf("%d packets were dropped by the kernel: a larger --buffer or a narrower session helps", s.Dropped))
+	}
+	if s.Unreachable > 0 {
+		hints = append(hints, fmt.Sprintf("%d times this network told a sender that GRE is not known here (ICMP protocol unreachable); "+
+			"the frames are captured all the same. Silence it with: iptables -I INPUT -p gre -j DROP (capture sees packets before that)", s.Unreachable))
+	}
+	if erspanPackets == 0 {
+		hints = append(hints, "no ERSPAN came in: does the sender have a route and a neighbour for this address, does a firewall on the way let IP protocol 47 pass, is it this device?")
+	} else if erspanPackets == filtered {
+		hints = append(hints, "ERSPAN came in, but none that was asked for")
+	}
+	return hints
+}

@@ -1,0 +1,182 @@
+//go:build linux
+
+package capture
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/ovs-erspan/ovs-erspan/erspan"
+)
+
+// veth puts the test into a network namespace of its own, which dies with it, and makes a veth pair there.
+func veth(t *testing.T) (left, right string) {
+	t.Helper()
+	skip := t.Skipf
+	if os.Getenv("CI") == "true" {
+		skip = t.Fatalf
+	}
+	if os.Geteuid() != 0 {
+		skip("NOT RUN: it needs root, for a network namespace")
+	}
+	ip := tool(t, "ip")
+	runtime.LockOSThread() // and never unlocked: the thread ends with the test, and takes the namespace along
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		skip("NOT RUN: no network namespace can be made: %v", err)
+	}
+	for _, args := range []string{"link add left type veth peer name right", "link set left up", "link set right up"} {
+		if out, err := exec.Command(ip, strings.Fields(args)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v\n%s", args, err, out)
+		}
+	}
+	return "left", "right"
+}
+
+// tagged puts VLAN tags into a frame.
+func tagged(frame []byte, tags string) []byte {
+	return bytes.Join([][]byte{frame[:12], []byte(tags), frame[12:]}, nil)
+}
+
+// liveFrames are frames, and whether the kernel filter should let them pass.
+func liveFrames(t testing.TB) (frames [][]byte, pass []bool) {
+	add := func(want bool, f []byte) { frames, pass = append(frames, f), append(pass, want) }
+	v4 := ether(typeII(t, 10, 3))
+	v6 := ether(encode(t, erspan.Packet{
+		Outer: erspan.Outer{Src: sender6, Dst: collector6, TTL: 64}, GRE: erspan.GREFor(erspan.TypeII, 1),
+		Header: erspan.Header{Version: 1, SessionID: 11}, Inner: innerARP,
+	}))
+	options := bytes.Join([][]byte{v6[:20], {60}, v6[21:54], {47, 0, 4, 1, 4, 1, 1, 0}, v6[54:]}, nil)
+	binary.BigEndian.PutUint16(options[18:], binary.BigEndian.Uint16(options[18:])+8)
+	add(true, v4)
+	add(true, v6)
+	add(true, options)
+	add(true, tagged(v4, "\x81\x00\x00\x05"))
+	add(true, tagged(v4, "\x88\xa8\x00\x06\x81\x00\x00\x05"))
+	add(true, tagged(v6, "\x91\x00\x00\x06\x81\x00\x00\x05"))
+	for _, f := range fragmentsOf(typeII(t, 12, 1), 24) {
+		add(true, ether(f))
+	}
+	add(false, innerTCP)
+	add(false, innerARP)
+	add(false, tagged(innerTCP, "\x81\x00\x00\x05"))
+	udp6 := bytes.Clone(v6)
+	udp6[20] = 17
+	add(false, udp6)
+	icmp := bytes.Clone(v4)
+	icmp[23] = 1 // a protocol, not an error: what follows is no type 3 code 2
+	add(false, icmp)
+	return frames, pass
+}
+
+func TestKernelFilter(t *testing.T) {
+	raw, err := kernelFilter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	instructions, ok := bpf.Disassemble(raw)
+	if !ok {
+		t.Fatal("the filter does not disassemble")
+	}
+	vm, err := bpf.NewVM(instructions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames, pass := liveFrames(t)
+	for i, f := range frames {
+		n, err := vm.Run(f)
+		if err != nil || (n > 0) != pass[i] {
+			t.Errorf("frame %d (%x): passes %d, %v, want %v", i, f[:34], n, err, pass[i])
+		}
+	}
+}
+
+func TestLive(t *testing.T) {
+	left, right := veth(t)
+	live, err := OpenLive(LiveOptions{Device: left, Buffer: 4 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer live.Close()
+	out, err := NewInjector(right)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	send := func(frame []byte) {
+		t.Helper()
+		if err := out.Write(&Record{Packet: erspan.Packet{Inner: frame}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	frames, pass := liveFrames(t)
+	want := 0
+	for i, f := range frames {
+		send(f)
+		if pass[i] {
+			want++
+		}
+	}
+	unreachable := ether(append([]byte("\x45\x00\x00\x38\x00\x00\x00\x00\x40\x01\x00\x00\xc0\x00\x02\x09\xc0\x00\x02\x01\x03\x02\x00\x00\x00\x00\x00\x00"), frames[0][14:42]...))
+	send(unreachable)
+	send(make([]byte, 2000)) // longer than the device takes
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	d, records, idles := NewDecoder(Options{}), 0, 0
+	var last Frame
+	err = live.Run(ctx, func(f Frame) error {
+		if f.Time.Sub(time.Now()).Abs() > time.Minute || f.WireLen != len(f.Data) || f.Number != last.Number+1 {
+			t.Errorf("%+v", f)
+		}
+		last = f
+		if r := d.Decode(f); r != nil {
+			if r.Err != nil || !bytes.Equal(r.Packet.Inner, innerARP) {
+				t.Errorf("frame %d: %v %x", r.Number, r.Err, r.Packet.Inner)
+			}
+			records++
+		}
+		return nil
+	}, func() error {
+		if idles++; idles == 5 { // the network has been quiet for half a second
+			cancel()
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if records != 7 {
+		t.Errorf("%d records, want 7", records)
+	}
+	s, err := live.Stats()
+	if err != nil || s.Dropped != 0 || s.Received < uint64(want)+1 || s.Unreachable != 1 {
+		t.Errorf("%+v, %v, want %d received", s, err, want+1)
+	}
+	if out.TooLong != 1 || out.Sent != uint64(len(frames)+1) {
+		t.Errorf("sent %d, too long %d", out.Sent, out.TooLong)
+	}
+	if h := strings.Join(s.Hints(7, 0), "\n"); !strings.Contains(h, "protocol unreachable") {
+		t.Errorf("hints %q", h)
+	}
+}
+
+func TestLiveRefuses(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("NOT RUN: it needs root")
+	}
+	if _, err := OpenLive(LiveOptions{Device: "no-such-device"}); err == nil || !strings.Contains(err.Error(), `no network device "no-such-device"`) {
+		t.Errorf("%v", err)
+	}
+	if _, err := NewInjector("no-such-device"); err == nil {
+		t.Error("an injector for no device")
+	}
+}
