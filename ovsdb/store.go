@@ -55,21 +55,25 @@ func (d *DB) Wish() (session.Wish, error) {
 func readWish(externalIDs map[string]string) (session.Wish, map[uint32]string) {
 	wish := session.Wish{Broken: make(map[string]error), Status: make(map[string]session.Status)}
 	taken := make(map[uint32]string)
+	broken := func(key, name string, err error) {
+		wish.Broken[name] = fmt.Errorf("external_ids key %q of table Open_vSwitch: %w", key, err)
+	}
+	// A slot goes first to whom it belongs by an entry that can be read: one that cannot must harm no other.
+	var slotsOfBroken []session.Stored
 	for _, key := range slices.Sorted(maps.Keys(externalIDs)) {
 		if name, ok := strings.CutPrefix(key, sessionPrefix); ok {
 			s, err := readSession(name, externalIDs[key])
-			other, double := taken[s.Slot]
-			switch {
-			case s.Slot == 0:
-			case !double:
-				taken[s.Slot] = name
-			case err == nil:
-				err = fmt.Errorf("slot %d is that of session %q", s.Slot, other)
-			}
 			if err != nil {
-				wish.Broken[name] = fmt.Errorf("external_ids key %q of table Open_vSwitch: %w", key, err)
+				broken(key, name, err)
+				s.Name = name
+				slotsOfBroken = append(slotsOfBroken, s)
 				continue
 			}
+			if other, double := taken[s.Slot]; double {
+				broken(key, name, fmt.Errorf("slot %d is that of session %q", s.Slot, other))
+				continue
+			}
+			taken[s.Slot] = name
 			wish.Sessions = append(wish.Sessions, s)
 		}
 		if name, ok := strings.CutPrefix(key, statusPrefix); ok {
@@ -78,6 +82,11 @@ func readWish(externalIDs map[string]string) (session.Wish, map[uint32]string) {
 			if json.Unmarshal([]byte(externalIDs[key]), &status) == nil {
 				wish.Status[name] = status
 			}
+		}
+	}
+	for _, s := range slotsOfBroken {
+		if _, double := taken[s.Slot]; s.Slot != 0 && !double {
+			taken[s.Slot] = s.Name
 		}
 	}
 	wish.InForce, _ = readGeneration(externalIDs[inForceKey])

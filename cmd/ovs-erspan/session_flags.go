@@ -100,6 +100,9 @@ func (f *sessionFlags) apply(flags *pflag.FlagSet, s *session.Session) error {
 	given("collector", func() (err error) { s.Collectors, err = parseAddresses(f.collectors); return err })
 	given("erspan-version", func() error {
 		v, err := erspan.ParseVersion(f.version)
+		if err == nil && v == erspan.Version0 {
+			err = fmt.Errorf("%s: want 1 (Type II) or 2 (Type III): Type I has no header, so nothing could tell sessions apart", f.version)
+		}
 		s.ERSPAN.Version = int(v)
 		return err
 	})
