@@ -426,6 +426,9 @@ func (b *builder) ourPort(bridge, name string) (*bridgeBuilder, *portRow, error)
 	if row == nil {
 		return nil, nil, fmt.Errorf("port %q is added by an earlier change of the same transaction", name)
 	}
+	if name == bridge { // marked too, but it comes and goes with its bridge only
+		return nil, nil, fmt.Errorf("port %q is its bridge's local port: %w", name, ErrNotOurs)
+	}
 	mark, err := marked(row.ExternalIDs)
 	if err != nil {
 		return nil, nil, err

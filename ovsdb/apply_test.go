@@ -99,6 +99,8 @@ func TestApply(t *testing.T) {
 		},
 		Mirrors: map[string]*flows.Mirror{},
 	}
+	marked := want["br-erspan"].Ports["br-erspan"]
+	marked.ExternalIDs, marked.Interfaces[0].ExternalIDs = ours, ours
 	want["br0"].Ports["es-p1"] = &flows.Port{
 		Name: "es-p1", ExternalIDs: ours, Trunks: []int{4095}, OtherConfig: map[string]string{"rstp-enable": "false", "stp-enable": "false", "priority-tags": "always"},
 		Interfaces: []*flows.Interface{{Name: "es-p1", Type: "patch", OFPort: 4, Options: map[string]string{"peer": "es-t1"}}},
