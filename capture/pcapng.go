@@ -220,7 +220,7 @@ func (w *PcapngWriter) Write(r *Record) error {
 
 	comment := len(w.buf)
 	w.buf = le32(w.buf, optComment) // its length follows below
-	w.buf = appendComment(w.buf, r)
+	w.buf = appendComment(w.buf, r, direction)
 	if len(made) > 0 {
 		w.buf = append(w.buf, "; the Ethernet header is made up: the sender mirrored the IP packet alone"...)
 	}
@@ -259,23 +259,52 @@ func unixNano(t time.Time) uint64 {
 	return uint64(t.UnixNano())
 }
 
-// appendComment appends the header in words.
-func appendComment(b []byte, r *Record) []byte {
+// comment is the part of a stream's comments that stays the same from packet to packet, and what it was made of.
+type comment struct {
+	header   erspan.Header // without the timestamp
+	dst      netip.Addr
+	protocol uint16
+	text     []byte
+}
+
+// appendComment appends the header in words, but for fields that are 0.
+func appendComment(b []byte, r *Record, direction uint8) []byte {
 	p := &r.Packet
-	b = appendHeader(b, p)
+	header := p.Header
+	header.Timestamp = 0
+	if s := r.stream; s == nil {
+		b = appendConstant(b, p)
+	} else {
+		c := &s.comments[direction]
+		if c.header != header || c.dst != p.Outer.Dst || c.protocol != p.GRE.Protocol {
+			*c = comment{header, p.Outer.Dst, p.GRE.Protocol, appendConstant(c.text[:0], p)}
+		}
+		b = append(b, c.text...)
+	}
+	if p.GRE.HasSequence() {
+		b = appendField(b, ", seq ", uint64(p.GRE.Sequence))
+	}
+	if p.Layout() == erspan.TypeIII {
+		b = appendField(b, ", timestamp ", uint64(p.Header.Timestamp))
+		if r.SentKind != erspan.TimeReceived {
+			b = append(b, " ("...)
+			b = append(b, r.SentKind.String()...)
+			b = append(b, ')')
+		}
+	}
+	return b
+}
+
+// appendConstant appends what most often stays the same from packet to packet.
+func appendConstant(b []byte, p *erspan.Packet) []byte {
+	b = appendIdentity(b, p)
 	b = append(b, ", "...)
 	if p.Outer.Src.IsValid() {
 		b = p.Outer.Src.AppendTo(b)
 		b = append(b, " > "...)
 		b = p.Outer.Dst.AppendTo(b)
-		b = append(b, ", "...)
 	}
-	b = appendFields(b, p)
-	if r.SentKind != erspan.TimeReceived {
-		b = append(b, ", time "...)
-		b = append(b, r.SentKind.String()...)
-	}
-	return b
+	return appendFields(b, p, true)
 }
 
 // WriteStatistics appends how many packets came in and how many the kernel dropped, as statistics of the first

@@ -134,6 +134,7 @@ type stream struct {
 	clocks   []streamClock
 	output   [3]int32 // interface of an output file by direction: unknown, ingress, egress; 0 is none yet
 	file     uint64   // the file that output belongs to
+	comments [3]comment
 }
 
 // streamClock is the clock of one of the sender's engines.

@@ -35,7 +35,13 @@ func AppendText(b []byte, r *Record, o TextOptions) []byte {
 		b = append(b, ": "...)
 	}
 	if r.headerRead() {
-		b = appendHeader(b, p)
+		b = appendIdentity(b, p)
+		if p.GRE.HasSequence() {
+			b = appendField(b, " seq ", uint64(p.GRE.Sequence))
+		}
+		if p.Header.Truncated {
+			b = append(b, " truncated"...)
+		}
 		b = append(b, ": "...)
 		b = appendSummary(b, p)
 	} else {
@@ -58,8 +64,8 @@ func AppendText(b []byte, r *Record, o TextOptions) []byte {
 	return b
 }
 
-// appendHeader appends type and identity: what tells one stream from another.
-func appendHeader(b []byte, p *erspan.Packet) []byte {
+// appendIdentity appends the type and what tells one stream from another.
+func appendIdentity(b []byte, p *erspan.Packet) []byte {
 	h, layout := &p.Header, p.Layout()
 	b = append(b, "ERSPAN "...)
 	if layout != h.Version {
@@ -79,42 +85,43 @@ func appendHeader(b []byte, p *erspan.Packet) []byte {
 		b = append(b, h.Direction.String()...)
 		b = appendField(b, " hwid ", uint64(h.HardwareID))
 	}
-	if p.GRE.HasSequence() {
-		b = appendField(b, " seq ", uint64(p.GRE.Sequence))
-	}
-	if h.Truncated {
-		b = append(b, " truncated"...)
-	}
 	return b
 }
 
-// appendFields appends the fields of the ERSPAN header that [appendHeader] leaves out.
-func appendFields(b []byte, p *erspan.Packet) []byte {
-	h := &p.Header
-	switch layout := p.Layout(); layout {
-	case erspan.TypeI:
-		return append(b, "no header"...)
-	default:
-		b = append(b, "version "...)
-		b = append(b, h.Version.String()...)
-		b = appendField(b, ", vlan ", uint64(h.VLAN))
-		b = appendField(b, ", cos ", uint64(h.COS))
-		if layout == erspan.TypeII {
-			b = appendNamed(b, ", encap ", uint64(h.Encap), encapNames[:])
-			if h.Reserved != 0 {
-				b = append(b, ", reserved "...)
-				b = appendHex(b, uint64(h.Reserved), 3)
-			}
-			return b
+// appendFields appends the fields of the ERSPAN header that [appendIdentity] leaves out, but for the timestamp. Each
+// begins with a comma. With brief, those that are 0 are left out.
+func appendFields(b []byte, p *erspan.Packet, brief bool) []byte {
+	h, layout := &p.Header, p.Layout()
+	field := func(name string, v uint64) {
+		if !brief || v != 0 {
+			b = appendField(b, name, v)
 		}
 	}
-	b = appendNamed(b, ", bso ", uint64(h.BSO), bsoNames[:])
-	b = appendField(b, ", timestamp ", uint64(h.Timestamp))
-	b = appendNamed(b, ", granularity ", uint64(h.Granularity), granularityNames[:])
-	b = appendField(b, ", sgt ", uint64(h.SGT))
-	b = appendFlag(b, ", p ", h.P)
-	b = appendField(b, ", frame type ", uint64(h.FrameType))
-	b = appendFlag(b, ", o ", h.O)
+	named := func(name string, v uint64, names []string) {
+		if !brief || v != 0 {
+			b = appendNamed(b, name, v, names)
+		}
+	}
+	if layout == erspan.TypeI {
+		return b
+	}
+	field(", vlan ", uint64(h.VLAN))
+	field(", cos ", uint64(h.COS))
+	field(", truncated ", flag(h.Truncated))
+	if layout == erspan.TypeII {
+		named(", encap ", uint64(h.Encap), encapNames[:])
+		if h.Reserved != 0 {
+			b = append(b, ", reserved "...)
+			b = appendHex(b, uint64(h.Reserved), 3)
+		}
+		return b
+	}
+	named(", bso ", uint64(h.BSO), bsoNames[:])
+	named(", granularity ", uint64(h.Granularity), granularityNames[:])
+	field(", sgt ", uint64(h.SGT))
+	field(", p ", flag(h.P))
+	field(", frame type ", uint64(h.FrameType))
+	field(", o ", flag(h.O))
 	if !h.HasSubheader {
 		return b
 	}
@@ -191,8 +198,12 @@ func appendVerbose(b []byte, r *Record, location *time.Location) []byte {
 	if !r.headerRead() {
 		return append(b, '\n')
 	}
-	b = append(b, "\n    erspan "...)
-	b = appendFields(b, p)
+	b = append(b, "\n    erspan version "...)
+	b = append(b, p.Header.Version.String()...)
+	b = appendFields(b, p, false)
+	if p.Layout() == erspan.TypeIII {
+		b = appendField(b, ", timestamp ", uint64(p.Header.Timestamp))
+	}
 	b = appendField(b, "\n    inner length ", uint64(p.InnerLen))
 	if len(p.Inner) != p.InnerLen {
 		b = appendField(b, ", captured ", uint64(len(p.Inner)))
@@ -217,11 +228,10 @@ func appendNamed(b []byte, name string, v uint64, names []string) []byte {
 	return append(b, ')')
 }
 
-// appendFlag appends a name and 0 or 1.
-func appendFlag(b []byte, name string, v bool) []byte {
-	b = append(b, name...)
+// flag is v as a number.
+func flag(v bool) uint64 {
 	if v {
-		return append(b, '1')
+		return 1
 	}
-	return append(b, '0')
+	return 0
 }
