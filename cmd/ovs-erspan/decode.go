@@ -132,7 +132,9 @@ func isTerminal(w io.Writer) bool {
 // finish closes the output and turns a reader that went away (| head) into success.
 func finish(err error, output *capture.Output, received, dropped uint64) error {
 	if output != nil {
-		err = errors.Join(err, output.Close(received, dropped))
+		if closeErr := output.Close(received, dropped); err == nil { // a full disk is told once
+			err = closeErr
+		}
 	}
 	if errors.Is(err, syscall.EPIPE) {
 		return nil
