@@ -134,7 +134,7 @@ func TestLive(t *testing.T) {
 	d, records, idles := NewDecoder(Options{}), 0, 0
 	var last Frame
 	err = live.Run(ctx, func(f Frame) error {
-		if f.time.Until(Time).Abs() > time.Minute || f.WireLen != len(f.Data) || f.Number != last.Number+1 {
+		if time.Until(f.Time).Abs() > time.Minute || f.WireLen != len(f.Data) || f.Number != last.Number+1 {
 			t.Errorf("%+v", f)
 		}
 		last = f
