@@ -63,7 +63,9 @@ func TestDecodeCommand(t *testing.T) {
 	if err := os.WriteFile(file, erspanFile(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	decode := func(a *app, args ...string) (string, string, int) { return runReceiver(a, newDecodeCommand(a), args...) }
+	decode := func(a *app, args ...string) (string, string, int) {
+		return runReceiver(a, newDecodeCommand(a), args...)
+	}
 
 	out, errOut, code := decode(&app{output: "table"}, file)
 	if code != 0 || strings.Count(out, "\n") != 3 || !strings.Contains(out, "ERSPAN III session 100 egress hwid 7 seq 0: ") ||
