@@ -66,6 +66,9 @@ func liveFrames(t testing.TB) (frames [][]byte, pass []bool) {
 	for _, f := range fragmentsOf(typeII(t, 12, 1), 24) {
 		add(true, ether(f))
 	}
+	for _, f := range fragmentsOf(v6[14:], 24) {
+		add(true, ether(f))
+	}
 	add(false, innerTCP)
 	add(false, innerARP)
 	add(false, tagged(innerTCP, "\x81\x00\x00\x05"))
@@ -154,8 +157,8 @@ func TestLive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if records != 7 {
-		t.Errorf("%d records, want 7", records)
+	if records != 8 {
+		t.Errorf("%d records, want 8", records)
 	}
 	s, err := live.Stats()
 	if err != nil || s.Dropped != 0 || s.Received < uint64(want)+1 || s.Unreachable != 1 {
@@ -164,7 +167,7 @@ func TestLive(t *testing.T) {
 	if out.TooLong != 1 || out.Sent != uint64(len(frames)+1) {
 		t.Errorf("sent %d, too long %d", out.Sent, out.TooLong)
 	}
-	if h := strings.Join(s.Hints(7, 0), "\n"); !strings.Contains(h, "protocol unreachable") {
+	if h := strings.Join(s.Hints(8, 0), "\n"); !strings.Contains(h, "protocol unreachable") {
 		t.Errorf("hints %q", h)
 	}
 }
