@@ -3,7 +3,9 @@
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 GO ?= go
 # Tests that make network namespaces need root; -exec runs only the test programs as root, not the compiler.
-EXEC := $(if $(SUDO),-exec "sudo --preserve-env=PATH,CI,HOME")
+ifneq ($(SUDO),)
+EXEC := -exec "sudo --preserve-env=PATH,CI,HOME"
+endif
 
 .PHONY: all build demo test test-unit test-e2e lint docs bench setup clean
 
