@@ -55,15 +55,8 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 	}
 	// Open vSwitch learns neighbours only while it has a tunnel port.
 	missing := c.prime(plan)
-	started := c.Now()
-	if err = c.apply(ctx, plan, &result); err != nil {
+	if err = c.apply(ctx, plan, &result, missing); err != nil {
 		return result, err
-	}
-	if c.waitNeighbors(ctx, plan, missing, started) {
-		// Running flows would notice a neighbour that came back only after about 20 s.
-		if err := c.revalidate(ctx, plan); err != nil {
-			return result, err
-		}
 	}
 	if result.Changed() || len(missing) > 0 {
 		if plan, err = c.Plan(ctx, wish.Sessions); err != nil {
@@ -88,8 +81,10 @@ func (c *Controller) applyBefore(ctx context.Context, wish session.Wish, plan Pl
 	return c.Plan(ctx, wish.Sessions)
 }
 
-// apply takes the steps of the plan that follow: flows, mirrors, and what is no longer needed.
-func (c *Controller) apply(ctx context.Context, plan Plan, result *Result) error {
+// apply takes the steps of the plan that follow: flows, mirrors, and what is no longer needed. Meanwhile the missing next
+// hops may answer.
+func (c *Controller) apply(ctx context.Context, plan Plan, result *Result, missing map[flows.PathKey]flows.Path) error {
+	started := c.Now()
 	for _, bridge := range slices.Sorted(maps.Keys(plan.Flows)) {
 		n, err := c.applyFlows(ctx, plan.Input.State, bridge, plan.Flows[bridge])
 		if err != nil {
@@ -104,7 +99,8 @@ func (c *Controller) apply(ctx context.Context, plan Plan, result *Result) error
 		}
 		result.RowOps += len(plan.Rows.After)
 	}
-	if result.Changed() {
+	// Running flows would notice a neighbour that came back only after about 20 s.
+	if found := c.waitNeighbors(ctx, plan, missing, started); found || result.Changed() {
 		c.reached("revalidate")
 		if err := c.revalidate(ctx, plan); err != nil {
 			return err
@@ -203,7 +199,7 @@ func (c *Controller) waitNeighbors(ctx context.Context, plan Plan, missing map[f
 		return false
 	}
 	keys := slices.Collect(maps.Keys(missing))
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		found, all := false, true

@@ -75,6 +75,9 @@ func byHand(s *scene) (script string) {
 	cmd := []string{"ovs-vsctl", "add-br " + tapBridge, "-- set bridge " + tapBridge + " datapath_type=netdev fail_mode=secure protocols=OpenFlow10,OpenFlow13,OpenFlow14,OpenFlow15"}
 	for _, i := range list(s, "--columns=name,type,options,ofport", "find", "interface", "external_ids:ovs-erspan!=\"\"") {
 		name := i["name"].(string)
+		if name == tapBridge { // comes with the bridge
+			continue
+		}
 		options := ""
 		for _, pair := range i["options"].([]any)[1].([]any) {
 			kv := pair.([]any)
