@@ -14,9 +14,18 @@ type decoder struct {
 	session string // whose fields are being read
 }
 
+// maxFaults is how many faults of one document are told: more are no help, and a file that is no list of sessions at all
+// has one on each line.
+const maxFaults = 100
+
 func (d *decoder) fault(n *yaml.Node, e FieldError) {
 	e.Line, e.Session = n.Line, d.session
-	d.errs = append(d.errs, &e)
+	switch {
+	case len(d.errs) < maxFaults:
+		d.errs = append(d.errs, &e)
+	case len(d.errs) == maxFaults:
+		d.errs = append(d.errs, &FieldError{Line: n.Line, Field: "YAML", Reason: "has more faults, from this line on", Remedy: "put those before right first"})
+	}
 }
 
 // kindOf names what a node is, for errors.

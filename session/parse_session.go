@@ -160,13 +160,8 @@ func (d *decoder) number(n *yaml.Node, path string) int {
 	})
 }
 
-// optionalNumber is nil where the number could not be read; that is a fault already.
 func (d *decoder) optionalNumber(n *yaml.Node, path string) *int {
-	before := len(d.errs)
 	v := d.number(n, path)
-	if len(d.errs) > before {
-		return nil
-	}
 	return &v
 }
 

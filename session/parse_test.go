@@ -168,6 +168,15 @@ func TestParseLines(t *testing.T) {
 	}
 }
 
+// TestParseManyFaults: a file of something else does not answer with a message for each of its lines.
+func TestParseManyFaults(t *testing.T) {
+	_, err := Parse([]byte("apiVersion: ovs-erspan/v1\nsessions: []\n" + strings.Repeat("a: b\n", 5000)))
+	got := messages(err)
+	if want := "line 103: YAML: has more faults, from this line on; put those before right first"; len(got) != 101 || got[100] != want {
+		t.Errorf("%d faults, the last is %q, want 101 and %q", len(got), got[len(got)-1], want)
+	}
+}
+
 func TestNearest(t *testing.T) {
 	names := []string{"vnet0", "vnet1", "vnet10", "br0", "eth0", "bond0", "analyzer0", "tap-5e2f8c"}
 	for word, want := range map[string][]string{
