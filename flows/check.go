@@ -67,8 +67,12 @@ func checkAddresses(s session.Session, local []netip.Addr) []error {
 				texts = append(texts, a.String())
 			}
 		}
-		faults = append(faults, &session.FieldError{Session: s.Name, Field: "origin", Value: s.Origin.String(),
-			Reason: "is not an address of this host", Allowed: "one of " + strings.Join(texts, ", "), Remedy: "leave it out for the address that the route chooses"})
+		fault := &session.FieldError{Session: s.Name, Field: "origin", Value: s.Origin.String(),
+			Reason: "is not an address of this host", Remedy: "leave it out for the address that the route chooses"}
+		if len(texts) > 0 {
+			fault.Allowed = "one of " + strings.Join(texts, ", ")
+		}
+		faults = append(faults, fault)
 	}
 	return faults
 }
@@ -97,6 +101,12 @@ func checkSource(s session.Session, field, source string, b *Bridge, state State
 		return fault
 	}
 	if _, isID := session.IfaceID(source); isID {
+		for _, other := range slices.Sorted(maps.Keys(state.Bridges)) {
+			if elsewhere := namedBy(source, state.Bridges[other]); len(elsewhere) > 0 && !Ours(state.Bridges[other].ExternalIDs) {
+				fault.Reason, fault.Remedy = fmt.Sprintf("is port %q on bridge %q, not on %q", elsewhere[0].Name, other, b.Name), fmt.Sprintf("use --bridge %s", other)
+				return fault
+			}
+		}
 		fault.Reason, fault.Remedy = fmt.Sprintf("no port of bridge %q has it", b.Name), "look at 'ovs-vsctl --columns=name,external_ids list interface', or accept that it may come with --allow-missing"
 		return &MissingError{fault}
 	}
@@ -107,10 +117,16 @@ func checkSource(s session.Session, field, source string, b *Bridge, state State
 		}
 	}
 	for _, other := range slices.Sorted(maps.Keys(state.Bridges)) {
-		if state.Bridges[other].Ports[source] != nil {
-			fault.Reason, fault.Remedy = fmt.Sprintf("is on bridge %q, not on %q", other, b.Name), fmt.Sprintf("use --bridge %s", other)
+		if state.Bridges[other].Ports[source] == nil {
+			continue
+		}
+		if Ours(state.Bridges[other].ExternalIDs) {
+			// Also the tap bridge's own name: what it carries are copies.
+			fault.Reason, fault.Remedy = fmt.Sprintf("is on %q, a tap bridge of this program's own, whose copies must not be copied again", other), "name a port of bridge "+b.Name
 			return fault
 		}
+		fault.Reason, fault.Remedy = fmt.Sprintf("is on bridge %q, not on %q", other, b.Name), fmt.Sprintf("use --bridge %s", other)
+		return fault
 	}
 	fault.Reason = fmt.Sprintf("bridge %q has no such port", b.Name)
 	var fit []string
