@@ -11,15 +11,20 @@ import (
 	"github.com/ovs-erspan/ovs-erspan/flows"
 )
 
-// Canonical renders flows as Open vSwitch will show them. Users' expressions are put into canonical form by Open
-// vSwitch's own parser; where it refuses one the error is a *flows.BadMatchError.
+// Canonical renders flows as Open vSwitch will show them. Users' expressions that are not known here are put into
+// canonical form by Open vSwitch's own parser; where it refuses one the error is a *flows.BadMatchError.
 func (c *Client) Canonical(ctx context.Context, all []flows.Flow) ([]flows.Line, error) {
 	lines := make([]flows.Line, len(all))
 	var parse []int // the flows with an expression
 	var input, exprs []string
 	for i, f := range all {
 		lines[i] = f.Line()
-		if f.Match.Expr != "" {
+		if f.Match.Expr == "" {
+			continue
+		}
+		if known, err := canonicalMatch(lines[i].Match); err == nil {
+			lines[i].Match = known
+		} else {
 			parse = append(parse, i)
 			input = append(input, lines[i].Match)
 			exprs = append(exprs, f.Match.Expr)

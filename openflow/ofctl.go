@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 
 	"github.com/digitalocean/go-openvswitch/ovs"
@@ -19,19 +18,9 @@ import (
 // protocol is the OpenFlow version spoken: bundles need 1.4 or later (ovs-ofctl(8), --bundle).
 const protocol = ovs.ProtocolOpenFlow15
 
-// Client speaks to the bridges of one Open vSwitch.
-type Client struct{ rundir string }
-
-// New makes a client for the Open vSwitch that has its sockets in rundir. Nothing is connected or executed yet.
-func New(rundir string) *Client { return &Client{rundir: rundir} }
-
-// Apply makes the changes to the bridge in one bundle: whoever looks, or whatever packet passes, meets all of them or
-// none. An empty change does nothing.
-func (c *Client) Apply(ctx context.Context, bridge string, changes flows.FlowChanges) error {
-	if changes.Empty() {
-		return nil
-	}
-	err := c.writer(ctx).OpenFlow.AddFlowBundle(c.target(bridge), func(tx *ovs.FlowTransaction) error {
+// execApply makes the changes with ovs-ofctl, in one bundle.
+func (c *Client) execApply(ctx context.Context, bridge string, changes flows.FlowChanges) error {
+	return c.writer(ctx).OpenFlow.AddFlowBundle(c.target(bridge), func(tx *ovs.FlowTransaction) error {
 		for _, l := range changes.Delete {
 			tx.Delete(&ovs.MatchFlow{
 				Table: int(l.Table), Cookie: uint64(l.Cookie), CookieMask: ^uint64(0), Matches: textMatch(l.Match),
@@ -42,33 +31,20 @@ func (c *Client) Apply(ctx context.Context, bridge string, changes flows.FlowCha
 		}
 		return tx.Commit()
 	})
-	if err != nil {
-		return fmt.Errorf("bridge %q: change %d flows: %w", bridge, len(changes.Add)+len(changes.Delete), err)
-	}
-	return nil
 }
 
-// Touch adds a flow that is there already, which makes Open vSwitch revalidate the megaflows of the whole datapath.
-func (c *Client) Touch(ctx context.Context, bridge string) error {
-	if err := c.writer(ctx).OpenFlow.AddFlow(c.target(bridge), writerFlow(flows.TouchFlow().Line())); err != nil {
-		return fmt.Errorf("bridge %q: touch: %w", bridge, err)
-	}
-	return nil
+// execAdd adds one flow with ovs-ofctl.
+func (c *Client) execAdd(ctx context.Context, bridge string, l flows.Line) error {
+	return c.writer(ctx).OpenFlow.AddFlow(c.target(bridge), writerFlow(l))
 }
 
-// Dump reads all flows of the bridge with their counters.
-//
-// It needs the bridge to speak OpenFlow 1.5, as our own bridges do.
-func (c *Client) Dump(ctx context.Context, bridge string) ([]flows.Entry, error) {
+// execDump reads all flows with ovs-ofctl, which knows every field and action.
+func (c *Client) execDump(ctx context.Context, bridge string) ([]flows.Entry, error) {
 	out, err := c.run(ctx, nil, "ovs-ofctl", "--protocols="+protocol, "dump-flows", c.target(bridge))
 	if err != nil {
-		return nil, fmt.Errorf("bridge %q: dump flows: %w", bridge, err)
+		return nil, err
 	}
-	entries, err := parseDump(out)
-	if err != nil {
-		return nil, fmt.Errorf("bridge %q: dump flows: %w", bridge, err)
-	}
-	return entries, nil
+	return parseDump(out)
 }
 
 func writerFlow(l flows.Line) *ovs.Flow {
@@ -103,10 +79,8 @@ func (c *Client) writer(ctx context.Context) *ovs.Client {
 	)
 }
 
-// target is a bridge's OpenFlow management socket: no name is looked up, and none can be mistaken for an option.
-func (c *Client) target(bridge string) string {
-	return "unix:" + filepath.Join(c.rundir, bridge+".mgmt")
-}
+// target is a bridge as ovs-ofctl takes it.
+func (c *Client) target(bridge string) string { return "unix:" + c.socket(bridge) }
 
 // commandError is a command that failed, with what it wrote to standard error.
 type commandError struct {

@@ -1,0 +1,302 @@
+package openflow
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ovs-erspan/ovs-erspan/flows"
+	"github.com/ovs-erspan/ovs-erspan/ovsdb/ovsdbtest"
+)
+
+// nativeMatches are matches that the native connection must know, in canonical text.
+var nativeMatches = []string{
+	"", "in_port=3", "reg0=0x1", "reg7=0", "reg3=0x10/0xf0", "tun_id=0x64", "tun_id=0x64/0x3ff", "tun_src=192.0.2.1", "tun_src=192.0.2.0/24",
+	"tun_ipv6_src=2001:db8::1", "tun_dst=192.0.2.1", "tun_ipv6_dst=2001:db8::1", "tun_erspan_ver=1", "tun_erspan_ver=2",
+	"dl_vlan=10", "dl_vlan=10,dl_vlan_pcp=3", "in_port=3,dl_vlan=4094", "dl_src=50:54:00:00:00:05", "dl_dst=01:00:00:00:00:00/01:00:00:00:00:00",
+	"dl_type=0x88cc", "dl_type=0x0801", "ip", "ipv6", "arp", "rarp", "icmp", "icmp6", "tcp", "udp", "sctp", "tcp6", "udp6", "sctp6",
+	"ip,nw_proto=47", "ip,nw_src=192.0.2.1,nw_proto=47", "ipv6,ipv6_dst=2001:db8::/32,nw_proto=47", "ip,nw_src=10.0.0.1/255.0.0.255",
+	"ipv6,ipv6_src=2001::1/ffff::ffff", "ip,nw_dst=10.0.0.0/8", "tcp,nw_src=192.0.2.66,tp_dst=443", "tcp,tp_src=0x10/0xfff0",
+	"udp6,tp_src=53,tp_dst=1024", "sctp,tp_dst=5060", "icmp,icmp_type=3,icmp_code=1", "icmp,icmp_type=8", "icmp6,icmp_type=135",
+	"icmp6,icmp_type=135,nd_target=2001:db8::9", "icmp6,ipv6_src=2001:db8::1,icmp_type=135", "arp,arp_spa=192.0.2.1,arp_op=1",
+	"arp,arp_tpa=192.0.2.0/24", "ip,nw_tos=184", "ip,nw_ecn=1", "ip,nw_ttl=64", "tcp,reg0=0x2,in_port=1,dl_vlan=5,nw_src=192.0.2.1,nw_dst=192.0.2.2,tp_src=1,tp_dst=2",
+}
+
+// otherMatches only ovs-ofctl knows.
+var otherMatches = []string{"metadata=0x5", "tcp,tcp_flags=+syn", "ip,nw_frag=later", "vlan_tci=0x0000/0x1fff", "mpls", "ct_state=+trk,ip", "in_port=LOCAL"}
+
+var nativeActions = []string{
+	"drop", "goto_table:5", "pop_vlan", "output:3", "pop_vlan,set_field:1->tun_erspan_dir,clone(set_field:0x1->reg0,resubmit(,10))",
+	"clone(set_field:0x1->reg0,resubmit(,10)),clone(set_field:0x2->reg0,resubmit(,30))", "set_field:0x7->reg1,goto_table:41",
+	"set_field:0x64->tun_id,set_field:2->tun_erspan_ver,set_field:0->tun_erspan_hwid,set_field:2001:db8::9->tun_ipv6_dst,output(port=1,max_len=64)",
+	"set_field:0x3ff->tun_id,set_field:1->tun_erspan_ver,set_field:0xfffff->tun_erspan_idx,set_field:::->tun_ipv6_dst,set_field:192.0.2.9->tun_dst,output(port=65279,max_len=65535)",
+	"set_field:0x3f->tun_erspan_hwid,output(port=2,max_len=14)",
+	"move:NXOXM_ET_ERSPAN_HWID[]->NXM_NX_REG1[0..5],move:NXOXM_ET_ERSPAN_DIR[]->NXM_NX_REG2[0],move:NXOXM_ET_ERSPAN_IDX[]->NXM_NX_REG3[0..19],resubmit(,41)",
+}
+
+var otherActions = []string{"NORMAL", "set_field:0x1/0xff->reg0", "output:LOCAL", "mod_vlan_vid:5", "learn(table=1)", "push_vlan:0x8100", "write_metadata:0x1"}
+
+func testBridge(t *testing.T) (context.Context, *Client, *ovsdbtest.Server) {
+	t.Helper()
+	s := ovsdbtest.Start(t)
+	s.StartVswitchd()
+	s.Run("ovs-vsctl", "add-br", "br-t", "--", "set", "bridge", "br-t", "datapath_type=dummy", "fail_mode=secure",
+		"protocols=OpenFlow10,OpenFlow13,OpenFlow14,OpenFlow15")
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	t.Cleanup(cancel)
+	c := New(s.RunDir)
+	t.Cleanup(c.Close)
+	return ctx, c, s
+}
+
+// nativeLines is each match and each action once.
+func nativeLines() []flows.Line {
+	var lines []flows.Line
+	for i, m := range nativeMatches {
+		lines = append(lines, flows.Line{Table: 10, Priority: 1 + i, Cookie: flows.NewCookie(flows.StagePermit, uint32(i)), Match: m, Actions: "drop"})
+	}
+	for i, a := range nativeActions {
+		lines = append(lines, flows.Line{Table: 0, Priority: 65535 - i, Cookie: flows.NewCookie(flows.StageSent, uint32(i)), Match: "in_port=1,dl_vlan=10", Actions: a})
+	}
+	return lines
+}
+
+func inOrder(entries []flows.Entry) []flows.Line {
+	if len(entries) == 0 {
+		return nil
+	}
+	lines := flows.Lines(entries)
+	slices.SortFunc(lines, func(a, b flows.Line) int { return strings.Compare(a.String(), b.String()) })
+	return lines
+}
+
+// TestNativeAgainstOfctl: what one of the two programs, both read alike, to the letter; either takes away what the other
+// has programmed. ovs-ofctl is the judge.
+func TestNativeAgainstOfctl(t *testing.T) {
+	ctx, c, _ := testBridge(t)
+	native := func(use func(*connection) error) {
+		t.Helper()
+		if err := c.native(ctx, "br-t", use); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := nativeLines()
+	slices.SortFunc(want, func(a, b flows.Line) int { return strings.Compare(a.String(), b.String()) })
+	check := func(want []flows.Line) {
+		t.Helper()
+		byExec, err := c.execDump(ctx, "br-t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, inOrder(byExec), cmp.Transformer("text", flows.Line.String)); diff != "" {
+			t.Errorf("ovs-ofctl reads (-wished +is):\n%s", diff)
+		}
+		native(func(conn *connection) error {
+			there, err := conn.dump()
+			if diff := cmp.Diff(want, inOrder(there), cmp.Transformer("text", flows.Line.String)); diff != "" {
+				t.Errorf("natively read (-wished +is):\n%s", diff)
+			}
+			return err
+		})
+	}
+	native(func(conn *connection) error { return conn.apply(flows.FlowChanges{Add: want}) })
+	check(want)
+	native(func(conn *connection) error { return conn.add(want[0]) })
+	if err := c.execApply(ctx, "br-t", flows.FlowChanges{Delete: want}); err != nil {
+		t.Fatal(err)
+	}
+	check(nil)
+	if err := c.execApply(ctx, "br-t", flows.FlowChanges{Add: want}); err != nil {
+		t.Fatal(err)
+	}
+	check(want)
+	native(func(conn *connection) error { return conn.apply(flows.FlowChanges{Delete: want[:7]}) })
+	check(want[7:])
+	native(func(conn *connection) error { return conn.apply(flows.FlowChanges{Delete: want[7:], Add: want[:1]}) })
+	check(want[:1])
+}
+
+// TestNativeKnowsOurFlows: every flow of the golden files goes over the native connection and reads back the same.
+func TestNativeKnowsOurFlows(t *testing.T) {
+	files, _ := filepath.Glob("../flows/testdata/*.flows")
+	n := 0
+	for _, file := range files {
+		f, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		lines := bufio.NewScanner(f)
+		for lines.Scan() {
+			_, flow, _ := strings.Cut(lines.Text(), " priority=")
+			head, actions, ok := strings.Cut(flow, " actions=")
+			if !ok {
+				continue
+			}
+			_, match, _ := strings.Cut(strings.TrimSpace(head), ",")
+			n++
+			// In the golden files users' expressions stand as the users wrote them, after the slot.
+			if back, err := canonicalMatch(match); err != nil || back != match && !strings.HasPrefix(match, "reg0=") {
+				t.Errorf("%s: %s reads back as %s (%v)", file, match, back, err)
+			}
+			b, err := encodeActions(actions)
+			if err != nil {
+				t.Errorf("%s: %s: %v", file, actions, err)
+				continue
+			}
+			if back, err := decodeInstructions(b); err != nil || back != actions {
+				t.Errorf("%s: %s reads back as %s (%v)", file, actions, back, err)
+			}
+		}
+	}
+	if n < 100 {
+		t.Fatalf("only %d golden flows", n)
+	}
+}
+
+// TestCanonicalAgainstOfctl: what users write is put into the form that Open vSwitch gives it, or left to it.
+func TestCanonicalAgainstOfctl(t *testing.T) {
+	c := New(t.TempDir())
+	written := append([]string{
+		"nw_src=10.1.2.3/8,ip", "ip,nw_src=10.1.2.3/8", "ip,nw_src=10.1.2.3/32", "ip,nw_src=10.1.2.3/0", "ip,nw_src=10.1.2.3/255.255.0.0", "tcp,tp_dst=0x1bb",
+		"tp_dst=443,tcp", "dl_type=0x800,nw_proto=6,tp_dst=443", "ip,nw_proto=17,tp_src=53", "dl_type=0x86dd,nw_proto=58,icmp_type=135",
+		"tcp,tp_src=5/0xffff", "tcp,tp_src=5/0", "dl_vlan=0x0a,ip", "dl_vlan_pcp=3", "ip,dl_vlan=5", "udp,tp_dst=0x1f/0xf0", "tcp,ip", "ip,nw_src=1.2.3.4,nw_src=1.2.3.5",
+		"arp,arp_op=2,arp_tpa=10.0.0.1", "icmp6,icmp_type=136,nd_target=fe80::/10", "icmp6,nd_target=fe80::1", "ipv6,ipv6_src=2001:DB8:0:0::1", "ip,ip_dscp=46", "ip,nw_tos=46",
+		"dl_src=AA:bb:CC:dd:ee:ff", "eth_src=aa:bb:cc:dd:ee:ff", "dl_dst=ff:ff:ff:ff:ff:ff/ff:ff:ff:ff:ff:ff", "ip,nw_src=010.1.2.3", "icmp,tp_src=8", "sctp6,tp_src=1",
+	}, nativeMatches...)
+	for _, m := range written {
+		if m == "" {
+			continue
+		}
+		native, err := canonicalMatch(m)
+		if err != nil {
+			var unknown *errNotNative
+			if !errors.As(err, &unknown) {
+				t.Errorf("%s: %v", m, err)
+			}
+			continue
+		}
+		judged, err := c.parseFlows(t.Context(), []string{m})
+		if err != nil || judged[0] != native {
+			t.Errorf("%s: natively %q, ovs-ofctl says %q, %v", m, native, judged, err)
+		}
+	}
+	for _, m := range nativeMatches {
+		if back, err := canonicalMatch(m); err != nil || back != m {
+			t.Errorf("%q reads back as %q, %v", m, back, err)
+		}
+	}
+}
+
+// TestNativeLeavesTheRest: what it does not know is left to ovs-ofctl, whole, in writing and in reading.
+func TestNativeLeavesTheRest(t *testing.T) {
+	ctx, c, s := testBridge(t)
+	for i, m := range otherMatches {
+		var unknown *errNotNative
+		if _, err := encodeMatch(m); !errors.As(err, &unknown) {
+			t.Errorf("%s: %v", m, err)
+		}
+		l := flows.Line{Table: 10, Priority: 1 + i, Cookie: flows.NewCookie(flows.StagePermit, uint32(i)), Match: m, Actions: "drop"}
+		if err := c.Apply(ctx, "br-t", flows.FlowChanges{Add: []flows.Line{l}}); err != nil {
+			t.Errorf("%s: %v", m, err)
+		}
+		if there, err := c.Dump(ctx, "br-t"); err != nil || len(there) != i+1 {
+			t.Errorf("%s: %d flows, %v", m, len(there), err)
+		}
+	}
+	s.Run("ovs-ofctl", "-O", "OpenFlow15", "del-flows", "br-t")
+	for _, a := range otherActions {
+		s.Run("ovs-ofctl", "-O", "OpenFlow15", "add-flow", "br-t", "table=3,priority=7,actions="+a)
+		err := c.native(ctx, "br-t", func(conn *connection) error { _, err := conn.dump(); return err })
+		var unknown *errNotNative
+		if !errors.As(err, &unknown) {
+			t.Errorf("%s: read natively, %v", a, err)
+		}
+		if there, err := c.Dump(ctx, "br-t"); err != nil || len(there) != 1 {
+			t.Errorf("%s: %v, %v", a, there, err)
+		}
+	}
+	s.Run("ovs-ofctl", "-O", "OpenFlow15", "add-flow", "br-t", "table=3,priority=7,hard_timeout=60,actions=drop")
+	if there, err := c.Dump(ctx, "br-t"); err != nil || len(there) != 1 || !strings.Contains(there[0].Actions, "hard_timeout=60") {
+		t.Errorf("%v, %v", there, err)
+	}
+}
+
+// TestNativeMany: a bundle and a dump of many messages, and the largest flow.
+func TestNativeMany(t *testing.T) {
+	ctx, c, _ := testBridge(t)
+	var want []flows.Line
+	for i := range 5000 {
+		want = append(want, flows.Line{Table: 10, Priority: 5, Cookie: flows.NewCookie(flows.StagePermit, uint32(i)), Match: "reg0=" + hexText(uint64(i)), Actions: "goto_table:30"})
+	}
+	clones := make([]string, 1000)
+	for i := range clones {
+		clones[i] = "clone(set_field:0x" + strconv.FormatInt(int64(i+1), 16) + "->reg0,resubmit(,10))"
+	}
+	want = append(want, flows.Line{Table: 5, Priority: 5, Match: "in_port=1", Actions: strings.Join(clones, ",")})
+	err := c.native(ctx, "br-t", func(conn *connection) error { return conn.apply(flows.FlowChanges{Add: want}) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = c.native(ctx, "br-t", func(conn *connection) error {
+		there, err := conn.dump()
+		if change := flows.Compare(flows.Lines(there), want); !change.Empty() {
+			t.Errorf("%d to delete, %d to add", len(change.Delete), len(change.Add))
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	clones = append(clones, clones...)
+	if _, err := flowMod(flowAdd, flows.Line{Actions: strings.Join(clones, ",")}); err == nil {
+		t.Error("a flow longer than a message was encoded")
+	}
+}
+
+// TestNativeAfterRestart: a connection that ovs-vswitchd no longer knows is made anew.
+func TestNativeAfterRestart(t *testing.T) {
+	ctx, c, s := testBridge(t)
+	for range 2 {
+		if _, err := c.Dump(ctx, "br-t"); err != nil {
+			t.Fatal(err)
+		}
+		if c.connections["br-t"] == nil {
+			t.Error("no native connection")
+		}
+		s.Run("ovs-vsctl", "del-br", "br-t", "--", "add-br", "br-t", "--", "set", "bridge", "br-t", "datapath_type=dummy", "fail_mode=secure",
+			"protocols=OpenFlow10,OpenFlow13,OpenFlow14,OpenFlow15")
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, l := range nativeLines() {
+		body, err := flowMod(flowAdd, l)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(body[40:])
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if text, err := decodeMatch(b); err == nil {
+			if once, err := canonicalMatch(text); err == nil {
+				if twice, err := canonicalMatch(once); err != nil || twice != once {
+					t.Errorf("%q becomes %q, and that %q, %v", text, once, twice, err)
+				}
+			}
+		}
+		decodeInstructions(b)
+		if len(b) >= statsLen {
+			decodeStats(b)
+		}
+	})
+}
