@@ -25,7 +25,9 @@ import (
 func buildFast(b *testing.B) {
 	b.Helper()
 	file := filepath.Join(b.TempDir(), "ovs-erspan")
-	if out, err := exec.Command("go", "build", "-o", file, "../cmd/ovs-erspan").CombinedOutput(); err != nil {
+	cmd := exec.Command("go", "build", "-o", file, "../cmd/ovs-erspan")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
 		b.Fatalf("build: %v\n%s", err, out)
 	}
 	was := binary

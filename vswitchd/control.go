@@ -22,30 +22,49 @@ func New(rundir string) *Client { return &Client{rundir} }
 // Call runs one command of ovs-vswitchd(8), "RUNTIME MANAGEMENT COMMANDS", and returns what it prints. The error holds
 // what ovs-vswitchd said, or says that it is not running.
 func (c *Client) Call(ctx context.Context, command string, args ...string) (string, error) {
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", command, err)
+	}
+	defer conn.Close()
+	return conn.call(ctx, command, args...)
+}
+
+// connection carries one call after the other.
+type connection struct {
+	net.Conn
+	answers *json.Decoder
+}
+
+func (c *Client) dial(ctx context.Context) (*connection, error) {
 	pid, err := os.ReadFile(filepath.Join(c.rundir, "ovs-vswitchd.pid"))
 	if err != nil {
-		return "", fmt.Errorf("%s: ovs-vswitchd is not running (%w)", command, err)
+		return nil, fmt.Errorf("ovs-vswitchd is not running (%w)", err)
 	}
 	socket := filepath.Join(c.rundir, "ovs-vswitchd."+strings.TrimSpace(string(pid))+".ctl")
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", socket)
 	if err != nil {
-		return "", fmt.Errorf("%s: ovs-vswitchd is not running (%w)", command, err)
+		return nil, fmt.Errorf("ovs-vswitchd is not running (%w)", err)
 	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	return &connection{conn, json.NewDecoder(conn)}, nil
+}
+
+// call is Client.Call on a connection. A connection that failed, or whose context ended, is of no more use.
+func (c *connection) call(ctx context.Context, command string, args ...string) (string, error) {
+	defer context.AfterFunc(ctx, func() { c.Close() })()
 	if args == nil {
 		args = []string{} // null is no parameter list
 	}
 	request := map[string]any{"id": 0, "method": command, "params": args}
-	if err := json.NewEncoder(conn).Encode(request); err != nil {
-		return "", fmt.Errorf("%s: %w", command, err)
+	if err := json.NewEncoder(c).Encode(request); err != nil {
+		return "", fmt.Errorf("%s: %w", command, errors.Join(ctx.Err(), err))
 	}
 	var reply struct {
 		Result *string
 		Error  *string
 	}
-	if err := json.NewDecoder(conn).Decode(&reply); err != nil {
+	if err := c.answers.Decode(&reply); err != nil {
 		return "", fmt.Errorf("%s: %w", command, errors.Join(ctx.Err(), err))
 	}
 	if reply.Error != nil {
@@ -62,22 +81,33 @@ func (c *Client) Call(ctx context.Context, command string, args ...string) (stri
 //
 // A round of the revalidators that was under way at the time of the change may have missed it, so the end of the round
 // after it is what counts. An idle revalidator starts a round only twice a second, or at once after a flow-mod; touch
-// makes one and is called once for each round.
+// makes one and is called once for each round. Rounds begin at least 5 ms apart (udpif_revalidator in
+// ofproto/ofproto-dpif-upcall.c), which is most of what this takes on a quiet host.
 //
 // With two kinds of datapath in one ovs-vswitchd it cannot tell; then it returns after the first touch, and running flows
 // follow soon after.
 func (c *Client) WaitRevalidated(ctx context.Context, touch func(context.Context) error) error {
+	waiter, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer waiter.Close()
+	poker, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer poker.Close()
 	const rounds = 2
 	for range rounds {
 		done := make(chan error, 1) // with room, should nobody wait for it any more
 		go func() {
-			_, err := c.Call(ctx, "revalidator/wait")
+			_, err := waiter.call(ctx, "revalidator/wait")
 			done <- err
 		}()
 		if err := touch(ctx); err != nil {
 			return err
 		}
-		err := c.awake(ctx, done)
+		err := poker.awake(ctx, done)
 		if err != nil && strings.Contains(err.Error(), "multiple udpifs") {
 			return nil
 		}
@@ -90,7 +120,7 @@ func (c *Client) WaitRevalidated(ctx context.Context, touch func(context.Context
 
 // awake waits for done and keeps ovs-vswitchd's main loop awake meanwhile: that loop answers revalidator/wait, but the end
 // of a round does not wake it, and without traffic it may sleep for half a second more.
-func (c *Client) awake(ctx context.Context, done <-chan error) error {
+func (c *connection) awake(ctx context.Context, done <-chan error) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -98,7 +128,7 @@ func (c *Client) awake(ctx context.Context, done <-chan error) error {
 		case err := <-done:
 			return err
 		case <-tick.C:
-			if _, err := c.Call(ctx, "version"); err != nil {
+			if _, err := c.call(ctx, "version"); err != nil {
 				return err
 			}
 		}
