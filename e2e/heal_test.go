@@ -44,6 +44,8 @@ func TestMends(t *testing.T) {
 		{"a patch port deleted", vsctl("del-port", onProduction)},
 		{"the other patch port deleted", vsctl("del-port", onTap)},
 		{"the patch opened", vsctl("clear", "port", onProduction, "trunks")},
+		{"a bond made of a patch port", vsctl("--", "--id=@i", "create", "interface", "name=stray0", "type=internal", "--", "add", "port", onProduction, "interfaces", "@i")},
+		{"a bond made of the tunnel port", vsctl("--", "--id=@i", "create", "interface", "name=stray1", "type=internal", "--", "add", "port", "es-tun-nd", "interfaces", "@i")},
 		{"the tunnel port deleted", vsctl("del-port", "es-tun-nd")},
 		{"the tunnel port altered", vsctl("set", "interface", "es-tun-nd", "options:key=7")},
 		{"the tap bridge deleted", vsctl("del-br", "br-erspan-nd")},

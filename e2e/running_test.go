@@ -93,9 +93,10 @@ func TestRunningFlowIsCopiedFromTheFirstPacket(t *testing.T) {
 		other bool // another session stays on the same tap
 		stop  []string
 	}{
-		"remove the last":            {false, []string{"session", "remove", "one"}},
-		"disable the last":           {false, []string{"session", "disable", "one"}},
-		"remove one of two on a tap": {true, []string{"session", "remove", "one"}},
+		"remove the last":             {false, []string{"session", "remove", "one"}},
+		"disable the last":            {false, []string{"session", "disable", "one"}},
+		"remove one of two on a tap":  {true, []string{"session", "remove", "one"}},
+		"disable one of two on a tap": {true, []string{"session", "disable", "one"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)

@@ -107,6 +107,9 @@ func portOps(b *Bridge, bridge string, wish *Port) []RowOp {
 		return []RowOp{{Bridge: bridge, AddPort: wish}}
 	case samePort(is, wish):
 		return nil
+	case len(is.Interfaces) != 1 || is.Interfaces[0].Name != wish.Name:
+		// Someone made a bond of it, or emptied it: its own interface has to be the only one again.
+		return []RowOp{{Bridge: bridge, DelPort: wish.Name}, {Bridge: bridge, AddPort: wish}}
 	}
 	return []RowOp{{Bridge: bridge, SetPort: wish}}
 }

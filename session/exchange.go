@@ -20,37 +20,18 @@ var exchanged = func() map[string]string {
 // (Ethernet, IP, transport ports, ARP), all else as it was. Doing it twice gives expr again, with its separators made
 // commas. An expression without such fields is its own answer.
 //
-// ICMP types stay: a match on echo requests does not become one on echo replies. tp_src and tp_dst beside icmp are
-// refused, since there they are type and code, which must not be exchanged. The error is a [MatchError].
+// ICMP types stay: a match on echo requests does not become one on echo replies. The error is a [MatchError].
 func ExchangeDirections(expr string) (string, error) {
 	terms, err := parseMatch(expr)
 	if err != nil {
 		return "", err
 	}
-	icmp := isICMP(terms)
 	texts := make([]string, len(terms))
 	for i, t := range terms {
-		if icmp && (canonicalField(t.name) == "tp_src" || canonicalField(t.name) == "tp_dst") {
-			return "", &MatchError{Word: t.String(), Reason: "ICMP has no ports to exchange: use icmp_type and icmp_code (icmpv6_type, icmpv6_code)"}
-		}
 		if other, ok := exchanged[t.name]; ok {
 			t.name = other
 		}
 		texts[i] = t.String()
 	}
 	return strings.Join(texts, ","), nil
-}
-
-func isICMP(terms []term) bool {
-	const icmp4, icmp6 = 1, 58 // IANA protocol numbers
-	for _, t := range terms {
-		p := int(protocols[t.name].ipProto)
-		if canonicalField(t.name) == "nw_proto" && t.hasValue {
-			p = t.number()
-		}
-		if p == icmp4 || p == icmp6 {
-			return true
-		}
-	}
-	return false
 }

@@ -189,7 +189,34 @@ func checkContradictions(terms []term) *MatchError {
 			stack, last = p, t.name
 		}
 	}
+	return checkICMPPorts(terms)
+}
+
+// checkICMPPorts refuses ports of ICMP: there tp_src and tp_dst are type and code, which nobody expects.
+func checkICMPPorts(terms []term) *MatchError {
+	if !isICMP(terms) {
+		return nil
+	}
+	for _, t := range terms {
+		if instead, ok := map[string]string{"tp_src": "icmp_type", "tp_dst": "icmp_code"}[canonicalField(t.name)]; ok {
+			return &MatchError{Word: t.String(), Reason: "ICMP has no ports: write " + instead + " (icmpv6_type, icmpv6_code with icmp6)"}
+		}
+	}
 	return nil
+}
+
+func isICMP(terms []term) bool {
+	const icmp4, icmp6 = 1, 58 // IANA protocol numbers
+	for _, t := range terms {
+		p := int(protocols[t.name].ipProto)
+		if canonicalField(t.name) == "nw_proto" && t.hasValue {
+			p = t.number()
+		}
+		if p == icmp4 || p == icmp6 {
+			return true
+		}
+	}
+	return false
 }
 
 // clash holds when a frame cannot be of both protocols.

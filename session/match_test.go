@@ -40,9 +40,11 @@ func TestCheckMatchRefuses(t *testing.T) {
 		"has no value":             {"tcp,tcp_src", "tcp,tcp_src=", "tcp,tcp_src= 80", "tcp,tcp_src = 80", "nw_src", "vlan", "any", "all"},
 		"not a field's name":       {"*", "tcp/udp", "tcp|udp", "-tcp", "tcp]=1"},
 		"already says that":        {"ip,dl_type=0x806", "tcp,nw_proto=17", "dl_type=0x800,tcp", "ip,nw_proto=6,udp", "ip_proto=6,tcp"},
-		"the same field":           {"ip,nw_src=192.0.2.1,nw_src=192.0.2.2", "ip,ip_src=192.0.2.1,nw_src=192.0.2.2", "tcp,tp_dst=80,tcp_dst=443", "udp,udp_dst=1,tp_dst=2", "dl_vlan=1,vlan_vid=2"},
+		"the same field":           {"ip,nw_src=192.0.2.1,nw_src=192.0.2.2", "ip,ip_src=192.0.2.1,nw_src=192.0.2.2", "tcp,tp_dst=80,tcp_dst=443", "udp,udp_dst=1,tp_dst=2", "dl_vlan=1,vlan_vid=2", "ip,nw_tos=184,ip_dscp=1"},
 		"IPv4 to OVS: write tcp6":  {"ipv6,tcp", "ipv6,tcp,tp_dst=80"},
 		"IPv4 to OVS: write icmp6": {"ipv6,icmp"},
+		"write icmp_type":          {"icmp,tp_src=8", "tp_src=8,icmp6"},
+		"write icmp_code":          {"ip,icmp,tp_dst=1"},
 		"instead of":               {"ip,arp", "tcp,udp", "ip,ipv6", "tcp,ip,udp", "ip,tcp6", "tcp6,tcp"},
 		"at most 4096":             {strings.Repeat("a", MaxMatchLen+1)},
 	}

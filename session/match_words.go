@@ -36,6 +36,7 @@ const protocolNames = "eth, ip, icmp, tcp, udp, sctp, ipv6, icmp6, tcp6, udp6, s
 var sameField = map[string]string{
 	"dl_src": "eth_src", "dl_dst": "eth_dst", "dl_type": "eth_type",
 	"nw_src": "ip_src", "nw_dst": "ip_dst", "ip_proto": "nw_proto", "nw_frag": "ip_frag", "ip_ecn": "nw_ecn",
+	"nw_tos":  "ip_dscp", // OVS takes its upper six bits only
 	"tcp_src": "tp_src", "udp_src": "tp_src", "sctp_src": "tp_src",
 	"tcp_dst": "tp_dst", "udp_dst": "tp_dst", "sctp_dst": "tp_dst",
 	"vlan_vid": "dl_vlan", "vlan_pcp": "dl_vlan_pcp",

@@ -132,7 +132,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"source", func(s *Session) { s.Match = []Rule{{}} }, `match[0]: needs exactly one of permit, permitBothWays and deny; write one rule for each`},
 		{"source", func(s *Session) { s.Match = []Rule{{Permit: "tcp", Deny: "udp"}} }, `match[0]: needs exactly one of`},
 		{"source", func(s *Session) { s.Match = []Rule{{Permit: "tcp"}, {Deny: "in_port=1"}} }, `match[1].deny in_port=1: in_port: the ports of the bridge that filters the copies are not yours`},
-		{"source", func(s *Session) { s.Match = []Rule{{PermitBothWays: "icmp,tp_src=8"}} }, `match[0].permitBothWays icmp,tp_src=8: tp_src=8: ICMP has no ports to exchange`},
+		{"source", func(s *Session) { s.Match = []Rule{{PermitBothWays: "icmp,tp_src=8"}} }, `match[0].permitBothWays icmp,tp_src=8: tp_src=8: ICMP has no ports: write icmp_type`},
 		{"source", func(s *Session) { s.Match = []Rule{{Permit: " "}} }, `match[0].permit " ": the match is empty: leave the rule out to take all traffic; see ovs-fields(7)`},
 		{"source", func(s *Session) { s.Match = []Rule{{Permit: "tcp"}, {Permit: "tcp"}} }, `match[1] "permit: tcp": is already at [0]; list it once`},
 
