@@ -3,14 +3,18 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -100,6 +104,92 @@ func TestKilledAtEachStep(t *testing.T) {
 	if diff := cmp.Diff(before, rows.Lines()); diff != "" {
 		t.Errorf("orphans (-before +after):\n%s", diff)
 	}
+}
+
+// TestKilledAtAnyMoment: the same for moments within the steps: while rows are committed, while the answer is awaited,
+// while flows are on their way. What mends it is the next command, whichever that is.
+func TestKilledAtAnyMoment(t *testing.T) {
+	s := newScene(t)
+	rows, err := s.host.DumpRows(s.ctx)
+	s.must(err)
+	before := rows.Lines()
+	add := []string{"session", "add", "one", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr, "--session-id", "1", "--may-exist"}
+	commands := []struct {
+		name           string
+		first, command []string
+	}{
+		{"add", []string{"session", "remove", "one", "--if-exists"}, add},
+		{"set", add, []string{"session", "set", "one", "--erspan-version", "2", "--direction", "both"}},
+		{"remove", add, []string{"session", "remove", "one"}},
+	}
+	mends := [][]string{
+		{"run", "--once"},
+		{"session", "add", "other", "--bridge", "br0", "--source", "vnet1", "--collector", collectorAddr, "--session-id", "2", "--may-exist"},
+		{"session", "remove", "other", "--if-exists"},
+	}
+	const moments = 9
+	for _, c := range commands {
+		s.ok(c.first...)
+		start := time.Now()
+		s.ok(c.command...)
+		whole := time.Since(start)
+		for n := range moments {
+			s.ok(c.first...)
+			ctx, cancel := context.WithTimeout(s.ctx, whole*time.Duration(n+1)/moments)
+			_, _, err := s.host.Run(ctx, lab.Command{Args: append([]string{binary}, c.command...)})
+			cancel()
+			mend := mends[n%len(mends)]
+			s.ok(mend...)
+			// A command that was killed before it had stored its wish has changed nothing, and the next one has nothing
+			// to mend; one that had is in force by now.
+			s.nothingToDo()
+			if t.Failed() {
+				t.Fatalf("killed in %s after %d/%d of its time (%v), mended by %v", c.name, n+1, moments, err, mend)
+			}
+		}
+	}
+	s.ok("session", "add", "one", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr, "--may-exist")
+	s.copies(1)
+	s.ok("uninstall")
+	rows, err = s.host.DumpRows(s.ctx)
+	s.must(err)
+	if diff := cmp.Diff(before, rows.Lines()); diff != "" {
+		t.Errorf("orphans (-before +after):\n%s", diff)
+	}
+}
+
+// TestLock: while another process holds the lock, a command changes no row and no flow; it stores the wish, and puts it in
+// force when the lock is free, or says who has it.
+func TestLock(t *testing.T) {
+	s := newScene(t)
+	file, err := os.OpenFile(filepath.Join(s.host.RunDir(), "ovs-erspan.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	s.must(err)
+	defer file.Close()
+	s.must(syscall.Flock(int(file.Fd()), syscall.LOCK_EX))
+	add := []string{"session", "add", "one", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr}
+	r := s.oe(append(add, "--timeout", "1500ms")...)
+	if r.code != 3 || !strings.Contains(r.stderr, "ovs-erspan.lock") {
+		t.Errorf("exit %d: %s", r.code, r.stderr)
+	}
+	bridges, err := s.host.Vsctl(s.ctx, "list-br")
+	s.must(err)
+	if strings.Contains(bridges, "erspan") {
+		t.Errorf("somebody else holds the lock, and there are the bridges\n%s", bridges)
+	}
+	done := make(chan result)
+	go func() { done <- s.oe("session", "set", "one", "--session-id", "7") }()
+	s.must(lab.Until(s.ctx, "the wish is stored", func(context.Context) error {
+		if got := s.show("one").Effective.SessionID; got != 7 {
+			return fmt.Errorf("session id %d", got)
+		}
+		return nil
+	}))
+	file.Close()
+	if r := <-done; r.code != 0 {
+		t.Errorf("the lock is free; exit %d: %s", r.code, r.stderr)
+	}
+	s.copies(1)
+	s.nothingToDo()
 }
 
 // TestAddsAtTheSameMoment: of two commands at the same moment both are in force, each time.
