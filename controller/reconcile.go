@@ -58,7 +58,8 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 	if err = c.apply(ctx, plan, &result, missing); err != nil {
 		return result, err
 	}
-	if result.Changed() || len(missing) > 0 {
+	// What is left to see is who answered. What the rows and flows of the last plan made of the sessions, that plan knew.
+	if len(missing) > 0 {
 		if plan, err = c.Plan(ctx, wish.Sessions); err != nil {
 			return result, err
 		}

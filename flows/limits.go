@@ -86,7 +86,7 @@ func (l *limits) admit(pl *planned) *refusal {
 	bridge := pl.wish.Bridge
 	var added []string
 	for _, w := range pl.wishes {
-		if key := w.tapKey(); !l.taps[bridge][key] {
+		if key := w.key; !l.taps[bridge][key] {
 			added = append(added, key)
 		}
 	}
@@ -95,21 +95,21 @@ func (l *limits) admit(pl *planned) *refusal {
 			"bridge %q has %d of %d mirrors in use (%d not ours); this session needs %d more and %d are left: give it the same sources, VLANs and direction as another session, or remove one",
 			bridge, have, MaxMirrors, l.foreign[bridge], len(added), max(0, MaxMirrors-have))}
 	}
-	was := l.sums[l.group[bridge]].clone()
+	group := l.group[bridge]
+	was := l.sums[group]
 	if l.taps[bridge] == nil {
 		l.taps[bridge] = map[string]bool{}
 	}
 	for _, key := range added {
 		l.taps[bridge][key] = true
 	}
-	sum := was.clone()
-	l.sums[l.group[bridge]] = sum
-	sum.add(pl, added)
-	if worst := l.worst(); worst != nil {
+	l.sums[group] = was.clone()
+	l.sums[group].add(pl, added)
+	if worst := l.worst(group, bridge, len(added) > 0); worst != nil {
 		for _, key := range added {
 			delete(l.taps[bridge], key)
 		}
-		l.sums[l.group[bridge]] = was
+		l.sums[group] = was
 		return worst
 	}
 	return nil
@@ -131,7 +131,7 @@ func (c *cost) add(pl *planned, newTaps []string) {
 	c.names = append(c.names, pl.wish.Name)
 	for _, w := range pl.wishes {
 		r := resubmits
-		if slices.Contains(newTaps, w.tapKey()) {
+		if slices.Contains(newTaps, w.key) {
 			r += resubmitsPerTap
 		}
 		if w.direction != session.Ingress {
@@ -146,9 +146,19 @@ func (c *cost) add(pl *planned, newTaps []string) {
 	}
 }
 
-// worst finds a group in which a packet could cost more than is allowed.
-func (l *limits) worst() *refusal {
-	for _, name := range slices.Sorted(maps.Keys(l.sums)) {
+// worst finds a group in which a packet could cost more than is allowed, among those that a change of the group touches:
+// itself, and where the bridge has got new taps, those whose copies leave through it.
+func (l *limits) worst(group, bridge string, newTaps bool) *refusal {
+	touched := []string{group}
+	if newTaps {
+		for name, c := range l.sums {
+			if c != nil && c.via[bridge] > 0 && name != group {
+				touched = append(touched, name)
+			}
+		}
+		slices.Sort(touched)
+	}
+	for _, name := range touched {
 		c := l.sums[name]
 		copies := c.copies + maxValue(c.inCopies)
 		resubmits := c.resubmits + maxValue(c.inResubmits)
@@ -172,7 +182,8 @@ func (c *cost) clone() *cost {
 	if c == nil {
 		return &cost{inCopies: map[string]int{}, inResubmits: map[string]int{}, via: map[string]int{}}
 	}
-	return &cost{c.copies, c.resubmits, maps.Clone(c.inCopies), maps.Clone(c.inResubmits), maps.Clone(c.via), slices.Clone(c.names)}
+	// names only grows, so that a clone can share it: what is appended to one is beyond the end of the other.
+	return &cost{c.copies, c.resubmits, maps.Clone(c.inCopies), maps.Clone(c.inResubmits), maps.Clone(c.via), c.names}
 }
 
 func maxValue(m map[string]int) int {

@@ -267,11 +267,11 @@ func (pl *planned) findTapBridge(state State, datapath string, taken map[string]
 	}
 	var ports []string
 	for _, w := range pl.wishes {
-		production, tap := patchNames(w.tapKey())
+		production, tap := patchNames(w.key)
 		ports = append(ports, production, tap)
 	}
 	for _, c := range pl.wish.Collectors {
-		ports = append(ports, tunnelFor(pl.wish.Session, c, datapath).Name)
+		ports = append(ports, tunnelName(pl.wish.Session, c, datapath))
 	}
 	for _, port := range ports {
 		if bridge := taken[port]; bridge != "" {
@@ -284,20 +284,19 @@ func (pl *planned) findTapBridge(state State, datapath string, taken map[string]
 }
 
 // findCollectors decides for each collector whether and how much of each frame can be sent to it.
-func (pl *planned) findCollectors(in Input, datapath string, foreign map[string]string) bool {
+func (pl *planned) findCollectors(in Input, datapath string, foreign tunnelOwners) bool {
 	s, out := pl.wish, pl.out
 	sendable := 0
 	for _, c := range s.Collectors {
 		co := CollectorOutcome{Address: c, Path: in.Paths[PathKey{c, s.Origin}], State: session.Active, Reason: ReasonInForce}
 		pl.judgePath(in.State, datapath, &co)
 		if co.MaxLen > 0 {
-			t := tunnelFor(s.Session, c, datapath)
-			co.tunnel = t.Name
-			if foreign := foreign[tunnelIdentity(datapath, t.Interfaces[0])]; foreign != "" {
+			co.tunnel = tunnelName(s.Session, c, datapath)
+			if foreign := foreign.sameAs(s.Session, c, datapath); foreign != "" {
 				co.State, co.Reason, co.MaxLen = session.Failed, ReasonTunnelConflict, 0
 				co.Message = fmt.Sprintf("port %s has the same tunnel key as the one this session needs, and a datapath takes only one: remove it, or give it another local_ip", foreign)
-			} else if text := tunnelError(in.State, out.TapBridge, t.Name); text != "" {
-				co.State, co.Reason, co.Message = session.Failed, ReasonTunnelError, fmt.Sprintf("tunnel port %q: %s", t.Name, text)
+			} else if text := tunnelError(in.State, out.TapBridge, co.tunnel); text != "" {
+				co.State, co.Reason, co.Message = session.Failed, ReasonTunnelError, fmt.Sprintf("tunnel port %q: %s", co.tunnel, text)
 			}
 		}
 		if co.MaxLen > 0 {

@@ -37,11 +37,12 @@ type tapWish struct {
 	vlans     []int
 	direction session.Direction
 	strip     int
+	key       string // see tapKey
 }
 
 // tapKey identifies a tap by what was wished, not by the ports that happen to be there: a port that goes and comes back
 // finds the same tap.
-func (w tapWish) tapKey() string {
+func tapKey(w tapWish) string {
 	return fmt.Sprintf("%s|%s|%v|%s|%d", w.bridge, w.selector, w.vlans, w.direction, w.strip)
 }
 
@@ -64,10 +65,12 @@ func tapWishes(s session.Session, ports []*Port) []tapWish {
 	var wishes []tapWish
 	for _, strip := range slices.Sorted(maps.Keys(byStrip)) {
 		for _, d := range directions {
-			wishes = append(wishes, tapWish{
+			w := tapWish{
 				bridge: s.Bridge, selector: selector, ports: slices.Sorted(slices.Values(byStrip[strip])),
 				vlans: slices.Sorted(slices.Values(s.VLANs)), direction: d, strip: strip,
-			})
+			}
+			w.key = tapKey(w)
+			wishes = append(wishes, w)
 		}
 	}
 	return wishes
@@ -100,12 +103,11 @@ func joinTaps(wishes map[uint32][]tapWish) []*Tap {
 	byKey := map[string]*Tap{}
 	for _, slot := range slices.Sorted(maps.Keys(wishes)) {
 		for _, w := range wishes[slot] {
-			key := w.tapKey()
-			tap := byKey[key]
+			tap := byKey[w.key]
 			if tap == nil {
-				tap = &Tap{Key: key, Bridge: w.bridge, Ports: w.ports, VLANs: w.vlans, Direction: w.direction, Strip: w.strip}
-				tap.ProductionPort, tap.TapPort = patchNames(key)
-				byKey[key] = tap
+				tap = &Tap{Key: w.key, Bridge: w.bridge, Ports: w.ports, VLANs: w.vlans, Direction: w.direction, Strip: w.strip}
+				tap.ProductionPort, tap.TapPort = patchNames(w.key)
+				byKey[w.key] = tap
 			}
 			tap.Slots = append(tap.Slots, slot)
 		}

@@ -16,33 +16,49 @@ import (
 // session of a datapath (on the kernel's, one a family). A session with its own DSCP, TTL or origin has ports of its own:
 // no OpenFlow field sets those (vswitchd.conf.db(5), Interface, "Tunnel Options").
 func tunnelFor(s session.Session, collector netip.Addr, datapath string) *Port {
-	name, kind := "es-tun", "erspan"
-	if datapath == "netdev" {
-		name = "es-tun-nd"
-	} else if collector.Is6() {
-		name, kind = "es-tun6", "ip6erspan"
+	kind := "erspan"
+	if datapath == "system" && collector.Is6() {
+		kind = "ip6erspan"
 	}
-	options := map[string]string{"remote_ip": "flow", "key": "flow", "erspan_ver": "flow"}
-	if ownTunnel(s) {
-		options["remote_ip"] = collector.String()
-		options["key"] = strconv.Itoa(*s.ERSPAN.SessionID)
-		if s.Origin.IsValid() {
-			options["local_ip"] = s.Origin.String()
-		}
-		if s.DSCP != nil && *s.DSCP != 0 {
-			options["tos"] = fmt.Sprintf("%#x", *s.DSCP<<2) // the option is the whole TOS byte
-		}
-		if s.TTL != nil {
-			options["ttl"] = strconv.Itoa(*s.TTL)
-		}
-		sum := sha256.Sum256([]byte(datapath + "|" + fmt.Sprint(options)))
-		name = "es-" + hex.EncodeToString(sum[:5]) + "-u"
-	}
+	name := tunnelName(s, collector, datapath)
 	return &Port{
 		Name:        name,
 		ExternalIDs: map[string]string{OwnerKey: "tunnel"},
-		Interfaces:  []*Interface{{Name: name, Type: kind, Options: options, ExternalIDs: map[string]string{OwnerKey: "tunnel"}}},
+		Interfaces:  []*Interface{{Name: name, Type: kind, Options: tunnelOptions(s, collector), ExternalIDs: map[string]string{OwnerKey: "tunnel"}}},
 	}
+}
+
+// tunnelName is the name of tunnelFor's port.
+func tunnelName(s session.Session, collector netip.Addr, datapath string) string {
+	switch {
+	case ownTunnel(s):
+		sum := sha256.Sum256([]byte(datapath + "|" + fmt.Sprint(tunnelOptions(s, collector))))
+		return "es-" + hex.EncodeToString(sum[:5]) + "-u"
+	case datapath == "netdev":
+		return "es-tun-nd"
+	case collector.Is6():
+		return "es-tun6"
+	}
+	return "es-tun"
+}
+
+func tunnelOptions(s session.Session, collector netip.Addr) map[string]string {
+	options := map[string]string{"remote_ip": "flow", "key": "flow", "erspan_ver": "flow"}
+	if !ownTunnel(s) {
+		return options
+	}
+	options["remote_ip"] = collector.String()
+	options["key"] = strconv.Itoa(*s.ERSPAN.SessionID)
+	if s.Origin.IsValid() {
+		options["local_ip"] = s.Origin.String()
+	}
+	if s.DSCP != nil && *s.DSCP != 0 {
+		options["tos"] = fmt.Sprintf("%#x", *s.DSCP<<2) // the option is the whole TOS byte
+	}
+	if s.TTL != nil {
+		options["ttl"] = strconv.Itoa(*s.TTL)
+	}
+	return options
 }
 
 // ownTunnel tells whether a session needs tunnel ports of its own. The defaults of DSCP and TTL, 0 and 64, are those of
@@ -51,10 +67,20 @@ func ownTunnel(s session.Session) bool {
 	return s.Origin.IsValid() || s.DSCP != nil && *s.DSCP != 0 || s.TTL != nil && *s.TTL != 64
 }
 
-// foreignTunnels are the tunnel ports that are not ours, by what a datapath tells them apart by: of two with the same
-// identity it opens only the first.
-func foreignTunnels(state State) map[string]string {
-	found := map[string]string{}
+// tunnelOwners are tunnel ports that are not ours, by what a datapath tells them apart by: of two with the same identity it
+// opens only the first.
+type tunnelOwners map[string]string
+
+// sameAs is the port that has the identity of the session's tunnel port to the collector, "" where none has.
+func (o tunnelOwners) sameAs(s session.Session, collector netip.Addr, datapath string) string {
+	if len(o) == 0 {
+		return ""
+	}
+	return o[tunnelIdentity(datapath, tunnelFor(s, collector, datapath).Interfaces[0])]
+}
+
+func foreignTunnels(state State) tunnelOwners {
+	found := tunnelOwners{}
 	for _, bridge := range slices.Sorted(maps.Keys(state.Bridges)) {
 		b := state.Bridges[bridge]
 		for _, name := range slices.Sorted(maps.Keys(b.Ports)) {
