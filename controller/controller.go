@@ -18,6 +18,8 @@ type DB interface {
 	Apply(ctx context.Context, ops []flows.RowOp) error
 	// Wish is what the store holds.
 	Wish() (session.Wish, error)
+	// Generations are that of the wish and the one that was last reported as in force.
+	Generations() (wished, inForce uint64, err error)
 	// Update changes the wish, with a new generation, or fails and changes nothing.
 	Update(ctx context.Context, change func(*session.Wish) error) (generation uint64, err error)
 	// Report keeps each session's status, and the generation that they belong to, where commands find them.
@@ -35,6 +37,8 @@ type OpenFlow interface {
 
 // Vswitchd answers what only ovs-vswitchd knows (package vswitchd).
 type Vswitchd interface {
+	// Alive fails where ovs-vswitchd does not answer.
+	Alive(ctx context.Context) error
 	WaitRevalidated(ctx context.Context, touch func(context.Context) error) error
 	// Neighbors by the bridge that they are reached through.
 	Neighbors(ctx context.Context) (map[string]map[netip.Addr]bool, error)
@@ -61,6 +65,13 @@ type Controller struct {
 	PortNotOpen func(error) bool
 	// Reached, where set, is told of each step before it is taken. Tests end the process there.
 	Reached func(step string)
+	// Skip holds the tap bridges that are left alone this time, with what happened last time (the loop's backoff).
+	Skip map[string]error
+	// RouteHold is for how long what is programmed for a collector stays when the route to it goes: a network that comes
+	// and goes, as it does when ovs-vswitchd restarts, should not tear sessions down. 0: not at all.
+	RouteHold time.Duration
+
+	ways map[flows.PathKey]way // what this controller saw of the underlay last time
 }
 
 // NeighborWait bounds how long a reconcile waits for next hops that do not answer.

@@ -99,6 +99,15 @@ func (c *Controller) paths(ctx context.Context, state flows.State, sessions []se
 	if len(keys) == 0 {
 		return nil, nil
 	}
+	paths, err := c.rawPaths(ctx, state, keys)
+	if err == nil {
+		c.hold(state, paths)
+	}
+	return paths, err
+}
+
+// rawPaths are the paths as they are now.
+func (c *Controller) rawPaths(ctx context.Context, state flows.State, keys []flows.PathKey) (map[flows.PathKey]flows.Path, error) {
 	paths, err := c.Underlay.Paths(keys)
 	if err != nil {
 		return nil, err
@@ -106,11 +115,14 @@ func (c *Controller) paths(ctx context.Context, state flows.State, sessions []se
 	return paths, c.overlayNeighbors(ctx, state, paths)
 }
 
+// throughUserspace tells whether a path leaves through a bridge of the userspace datapath.
+func throughUserspace(state flows.State, p flows.Path) bool {
+	b := state.Bridges[p.Device]
+	return b != nil && b.NormalDatapathType() == "netdev"
+}
+
 func (c *Controller) overlayNeighbors(ctx context.Context, state flows.State, paths map[flows.PathKey]flows.Path) error {
-	userspace := func(p flows.Path) bool {
-		b := state.Bridges[p.Device]
-		return b != nil && b.NormalDatapathType() == "netdev"
-	}
+	userspace := func(p flows.Path) bool { return throughUserspace(state, p) }
 	any := false
 	for _, p := range paths {
 		any = any || userspace(p)

@@ -2,9 +2,11 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
@@ -17,6 +19,12 @@ type Result struct {
 	RowOps     int
 	FlowMods   int
 	Status     map[string]session.Status
+	// Wish is what was reconciled, with the statuses of before, and Plan how.
+	Wish session.Wish
+	Plan Plan
+	// Failed holds the tap bridges whose flows could not be seen or changed: nothing new is mirrored to them. All else is
+	// as planned.
+	Failed map[string]error
 }
 
 // Changed tells whether anything was changed.
@@ -45,7 +53,7 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	result := Result{Generation: wish.Generation}
+	result := Result{Generation: wish.Generation, Wish: wish, Failed: map[string]error{}}
 	plan, err := c.Plan(ctx, wish.Sessions)
 	if err != nil {
 		return result, err
@@ -55,18 +63,41 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 	}
 	// Open vSwitch learns neighbours only while it has a tunnel port.
 	missing := c.prime(plan)
-	if err = c.apply(ctx, plan, &result, missing); err != nil {
+	found, err := c.apply(ctx, plan, &result, missing)
+	if err != nil {
 		return result, err
 	}
+	c.settle(plan.Input.Paths)
 	// What is left to see is who answered. What the rows and flows of the last plan made of the sessions, that plan knew.
 	if len(missing) > 0 {
 		if plan, err = c.Plan(ctx, wish.Sessions); err != nil {
 			return result, err
 		}
+		if !found && c.moved(plan.Input.Paths) { // an answer that came after the wait
+			if err = c.revalidate(ctx, result.Failed); err != nil {
+				return result, err
+			}
+		}
+		c.settle(plan.Input.Paths)
 	}
+	result.Plan = plan
+	unreachable(plan.Program, result.Failed)
 	result.Status = Statuses(wish, plan.Program, c.Now())
 	c.reached("report")
-	return result, c.DB.Report(ctx, wish.Generation, result.Status)
+	inForce := wish.Generation
+	if len(result.Failed) > 0 {
+		inForce = wish.InForce
+	}
+	return result, c.DB.Report(ctx, inForce, result.Status)
+}
+
+// unreachable marks the sessions of tap bridges that failed.
+func unreachable(p flows.Program, failed map[string]error) {
+	for _, out := range p.Outcomes {
+		if err := failed[out.TapBridge]; err != nil {
+			out.State, out.Reason, out.Message = session.Pending, flows.ReasonUnreachable, err.Error()
+		}
+	}
 }
 
 // applyBefore opens the way, and returns the plan as it is then: ports have got their numbers.
@@ -83,38 +114,36 @@ func (c *Controller) applyBefore(ctx context.Context, wish session.Wish, plan Pl
 }
 
 // apply takes the steps of the plan that follow: flows, mirrors, and what is no longer needed. Meanwhile the missing next
-// hops may answer.
-func (c *Controller) apply(ctx context.Context, plan Plan, result *Result, missing map[flows.PathKey]flows.Path) error {
+// hops may answer; it tells whether any did.
+func (c *Controller) apply(ctx context.Context, plan Plan, result *Result, missing map[flows.PathKey]flows.Path) (found bool, err error) {
 	started := c.Now()
-	for _, bridge := range slices.Sorted(maps.Keys(plan.Flows)) {
-		n, err := c.applyFlows(ctx, plan.Input.State, bridge, plan.Flows[bridge])
-		if err != nil {
-			return err
-		}
-		result.FlowMods += n
+	c.applyAllFlows(ctx, plan, result)
+	if err := ctx.Err(); err != nil {
+		return false, errors.Join(append(slices.Collect(maps.Values(result.Failed)), err)...)
 	}
-	if len(plan.Rows.After) > 0 {
+	after := reachable(plan, result.Failed)
+	if len(after) > 0 {
 		c.reached("rows-after")
-		if err := c.applyAfter(ctx, plan.Rows.After); err != nil {
-			return err
+		if err := c.applyAfter(ctx, after); err != nil {
+			return false, err
 		}
-		result.RowOps += len(plan.Rows.After)
+		result.RowOps += len(after)
 	}
 	// Running flows would notice a neighbour that came back only after about 20 s.
-	if found := c.waitNeighbors(ctx, plan, missing, started); found || result.Changed() {
+	if found = c.waitNeighbors(ctx, plan, missing, started); found || result.Changed() || c.moved(plan.Input.Paths) {
 		c.reached("revalidate")
-		if err := c.revalidate(ctx, plan); err != nil {
-			return err
+		if err := c.revalidate(ctx, result.Failed); err != nil {
+			return found, err
 		}
 	}
 	if len(plan.Rows.Last) > 0 {
 		c.reached("rows-last")
 		if err := c.DB.Apply(ctx, plan.Rows.Last); err != nil {
-			return err
+			return found, err
 		}
 		result.RowOps += len(plan.Rows.Last)
 	}
-	return nil
+	return found, nil
 }
 
 // portsAtOnce bounds how many ports one transaction deletes: ovs-vswitchd takes 37 s for 5000 at once, during which it
@@ -128,6 +157,48 @@ func (c *Controller) applyAfter(ctx context.Context, ops []flows.RowOp) error {
 		}
 	}
 	return nil
+}
+
+// applyAllFlows makes the flows of every tap bridge as planned, at the same time: one that fails, or does not answer, holds
+// up no other.
+func (c *Controller) applyAllFlows(ctx context.Context, plan Plan, result *Result) {
+	var (
+		mu   sync.Mutex
+		wait sync.WaitGroup
+	)
+	for _, bridge := range slices.Sorted(maps.Keys(plan.Flows)) {
+		if err := c.Skip[bridge]; err != nil {
+			result.Failed[bridge] = err
+			continue
+		}
+		wait.Go(func() {
+			n, err := c.applyFlows(ctx, plan.Input.State, bridge, plan.Flows[bridge])
+			mu.Lock()
+			defer mu.Unlock()
+			result.FlowMods += n
+			if err != nil {
+				result.Failed[bridge] = err
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// reachable are the plan's later row changes without those that would mirror to a tap bridge that failed: nothing may
+// arrive there before the guard is known to stand. What only stops copies is done.
+func reachable(plan Plan, failed map[string]error) []flows.RowOp {
+	if len(failed) == 0 {
+		return plan.Rows.After
+	}
+	feeds := map[string]bool{} // production bridges that have taps to a failed bridge
+	for _, tb := range plan.Program.TapBridges {
+		for _, tap := range tb.Taps {
+			feeds[tap.Bridge] = feeds[tap.Bridge] || failed[tb.Name] != nil
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(plan.Rows.After), func(op flows.RowOp) bool {
+		return feeds[op.Bridge] && (op.AddMirror != nil || op.SetMirror != nil)
+	})
 }
 
 func (c *Controller) applyFlows(ctx context.Context, state flows.State, bridge string, wished []flows.Line) (int, error) {
@@ -151,14 +222,14 @@ func (c *Controller) applyFlows(ctx context.Context, state flows.State, bridge s
 }
 
 // revalidate makes running flows follow what was changed, on every datapath that has a tap bridge.
-func (c *Controller) revalidate(ctx context.Context, plan Plan) error {
+func (c *Controller) revalidate(ctx context.Context, failed map[string]error) error {
 	state, err := c.DB.State()
 	if err != nil {
 		return err
 	}
 	var bridges []string
 	for _, name := range flows.TapBridgeNames() {
-		if b := state.Bridges[name]; b != nil && flows.Ours(b.ExternalIDs) {
+		if b := state.Bridges[name]; b != nil && flows.Ours(b.ExternalIDs) && failed[name] == nil {
 			bridges = append(bridges, name)
 		}
 	}
@@ -183,7 +254,7 @@ func (c *Controller) revalidate(ctx context.Context, plan Plan) error {
 func (c *Controller) prime(plan Plan) map[flows.PathKey]flows.Path {
 	missing := map[flows.PathKey]flows.Path{}
 	for key, p := range plan.Input.Paths {
-		if p.Device == "" || p.HasNeighbor || !p.NextHop.IsValid() || p.OwnAddress {
+		if !silentHop(p) {
 			continue
 		}
 		missing[key] = p
@@ -196,10 +267,10 @@ func (c *Controller) prime(plan Plan) map[flows.PathKey]flows.Path {
 
 // waitNeighbors waits, within bounds, until the missing next hops are known; it tells whether any came.
 func (c *Controller) waitNeighbors(ctx context.Context, plan Plan, missing map[flows.PathKey]flows.Path, started time.Time) bool {
-	if len(missing) == 0 {
+	keys := slices.DeleteFunc(slices.Collect(maps.Keys(missing)), c.unanswered)
+	if len(keys) == 0 {
 		return false
 	}
-	keys := slices.Collect(maps.Keys(missing))
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {

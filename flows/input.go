@@ -36,6 +36,8 @@ type Path struct {
 	Local []netip.Addr
 	// HasNeighbor tells that the next hop's link-layer address is known.
 	HasNeighbor bool
+	// Held tells that the route is gone, a moment ago only: what is programmed stays for now.
+	Held bool
 	// OwnAddress tells that the collector is an address of this very host.
 	OwnAddress bool
 }

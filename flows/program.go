@@ -74,6 +74,7 @@ const (
 	ReasonUnsupported    = "Unsupported"
 	ReasonInvalid        = "Invalid"
 	ReasonNotInForce     = "NotInForce"
+	ReasonUnreachable    = "BridgeUnreachable"
 	ReasonNoTraffic      = "NoTraffic"
 )
 
@@ -363,6 +364,9 @@ func (pl *planned) judgePath(state State, datapath string, co *CollectorOutcome)
 		// More than fits would not only be lost: in userspace it takes production packets with it.
 		co.MaxLen, co.MaxLenWhy = fit, "cut: "+room
 		degraded(ReasonSnaplenCut, "snaplen %s does not fit (frames of up to %d bytes; %s); cut to %d", s.Snaplen, pl.largest, room, fit)
+	}
+	if path.Held && co.State == session.Active {
+		degraded(ReasonNoRoute, "the route to it is gone")
 	}
 	if !path.HasNeighbor && co.State == session.Active {
 		degraded(ReasonNoNeighbor, "the next hop %s on %s does not answer", path.NextHop, path.Device)

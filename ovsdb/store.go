@@ -338,14 +338,17 @@ func (e edit) transaction(root string) *transaction {
 
 // Report writes which generation is in force and the status of sessions, in one transaction. It writes only what differs,
 // and nothing when nothing does; the generation of the wish stays. Statuses of sessions that are not in the store any more
-// are removed; one that status does not name stays.
+// are removed; one that status does not name stays. In a store that was never written to, it writes nothing.
 func (d *DB) Report(ctx context.Context, inForce uint64, status map[string]session.Status) error {
 	root, err := d.root()
 	if err != nil {
 		return err
 	}
 	before := root.ExternalIDs
-	after := map[string]string{inForceKey: strconv.FormatUint(inForce, 10)}
+	after := map[string]string{}
+	if inUse(before) {
+		after[inForceKey] = strconv.FormatUint(inForce, 10)
+	}
 	for name, s := range status {
 		if _, ok := before[sessionPrefix+name]; !ok {
 			continue
@@ -384,6 +387,16 @@ func (d *DB) Report(ctx context.Context, inForce uint64, status map[string]sessi
 		return fmt.Errorf("session store: %w", err)
 	}
 	return nil
+}
+
+// inUse tells whether anybody ever wished for anything; where not, or not since an uninstall, a report leaves no trace.
+func inUse(externalIDs map[string]string) bool {
+	for key := range externalIDs {
+		if key == generationKey || strings.HasPrefix(key, sessionPrefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // sameButForReports reports whether two versions of the row are the same but for what Report writes and for the counting

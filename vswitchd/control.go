@@ -76,6 +76,12 @@ func (c *connection) call(ctx context.Context, command string, args ...string) (
 	return *reply.Result, nil
 }
 
+// Alive fails where ovs-vswitchd does not answer.
+func (c *Client) Alive(ctx context.Context) error {
+	_, err := c.Call(ctx, "version")
+	return err
+}
+
 // WaitRevalidated returns when every megaflow has been revalidated against what was changed before the call: running
 // flows follow the change from then on.
 //

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
+	"strings"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
 	"github.com/ovs-erspan/ovs-erspan/session"
@@ -26,12 +26,27 @@ type edit struct {
 // make checks the edit, stores it, and sees to it that it is in force. It returns the sessions' statuses by name, nil
 // with noWait.
 func (h *host) make(ctx context.Context, e edit) (map[string]session.Status, error) {
+	stops := true // it only takes away
+	change := e.change
+	e.change = func(w *session.Wish) ([]string, error) {
+		touched, err := change(w)
+		stops = len(touched) == 0
+		return touched, err
+	}
 	generation, err := h.store(ctx, e)
 	if err != nil || e.noWait {
 		return nil, err
 	}
 	h.reached("stored")
-	return h.enforce(ctx, generation)
+	status, failed, err := h.enforce(ctx, generation)
+	if err == nil && stops && len(failed) > 0 {
+		// What is added tells by its state whether it is in force; what is gone cannot.
+		err = fmt.Errorf("copies may go on: %s", strings.Join(failed, "; "))
+	}
+	if err != nil {
+		return nil, withCode(exitNotInForce, fmt.Errorf("stored (generation %d), but not in force: %w", generation, err))
+	}
+	return status, nil
 }
 
 // store checks the edit against everything that can be known beforehand, and writes it.
@@ -235,41 +250,6 @@ func rememberIdentities(state flows.State, s *session.Stored) {
 		}
 	}
 	s.Identities = ids
-}
-
-// enforce sees to it that the generation is in force: by reconciling, or, where another process does that, by waiting for
-// it. It returns each session's status.
-func (h *host) enforce(ctx context.Context, generation uint64) (map[string]session.Status, error) {
-	// The other process may be a command that ends without having seen our change: the lock is tried again now and then.
-	retry := time.NewTicker(20 * time.Millisecond)
-	defer retry.Stop()
-	for {
-		release, err := tryLock(h.app.rundir)
-		if err == nil {
-			defer release()
-			result, err := h.controller.Reconcile(ctx)
-			if err != nil {
-				return nil, withCode(exitNotInForce, fmt.Errorf("stored (generation %d), but not in force: %w", generation, err))
-			}
-			return result.Status, nil
-		}
-		if !errors.Is(err, errLocked) {
-			return nil, withCode(exitNotInForce, fmt.Errorf("stored (generation %d), but not in force: %w", generation, err))
-		}
-		wish, err := h.db.Wish()
-		if err != nil {
-			return nil, err
-		}
-		if wish.InForce >= generation {
-			return wish.Status, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, withCode(exitNotInForce, fmt.Errorf("stored (generation %d), but whoever holds %s has not put it in force: %w", generation, lockName, ctx.Err()))
-		case <-h.db.Changed():
-		case <-retry.C:
-		}
-	}
 }
 
 // inForce turns statuses that are not Active into an error for the exit code.

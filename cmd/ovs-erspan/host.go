@@ -20,6 +20,8 @@ type host struct {
 	db         *ovsdb.DB
 	ofctl      *openflow.Client
 	controller *controller.Controller
+	// unattended is set when this command itself put a change in force: no daemon runs.
+	unattended bool
 }
 
 // withHost connects, runs the command under the timeout, and disconnects.
@@ -32,17 +34,23 @@ func (a *app) withHost(ctx context.Context, run func(ctx context.Context, h *hos
 	}
 	defer db.Close()
 	h := &host{app: a, db: db, ofctl: openflow.New(a.rundir)}
-	h.controller = &controller.Controller{
-		DB: db, OpenFlow: h.ofctl, Vswitchd: vswitchd.New(a.rundir), Underlay: kernel{},
-		Now: time.Now, Log: a.logger(), Reached: reached,
-		Stale:       func(err error) bool { return errors.Is(err, ovsdb.ErrConflict) },
-		PortNotOpen: func(err error) bool { var failed *ovsdb.InterfaceError; return errors.As(err, &failed) },
-	}
+	h.controller = newController(a.rundir, db, h.ofctl)
+	h.controller.Log = a.logger()
 	err = run(ctx, h)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return withCode(exitCode(err), fmt.Errorf("%w (after %s; --timeout gives it longer)", err, a.timeout))
 	}
 	return err
+}
+
+// newController makes a controller without a log.
+func newController(rundir string, db *ovsdb.DB, ofctl *openflow.Client) *controller.Controller {
+	return &controller.Controller{
+		DB: db, OpenFlow: ofctl, Vswitchd: vswitchd.New(rundir), Underlay: kernel{},
+		Now: time.Now, Reached: reached,
+		Stale:       func(err error) bool { return errors.Is(err, ovsdb.ErrConflict) },
+		PortNotOpen: func(err error) bool { var failed *ovsdb.InterfaceError; return errors.As(err, &failed) },
+	}
 }
 
 // view is the host as checks see it.

@@ -58,18 +58,17 @@ func TestEveryCommandIsExplained(t *testing.T) {
 // TestExitCodes: what is wrong before Open vSwitch is asked is a refusal.
 func TestExitCodes(t *testing.T) {
 	for name, args := range map[string][]string{
-		"unknown flag":       {"session", "add", "x", "--nonsense"},
-		"no name":            {"session", "add"},
-		"bad output":         {"version", "-o", "xml"},
-		"bad timeout":        {"version", "--timeout", "0s"},
-		"bad number":         {"session", "add", "x", "--session-id", "ten"},
-		"octal":              {"session", "add", "x", "--session-id", "010"},
-		"bad address":        {"session", "add", "x", "--collector", "collector.example"},
-		"bad version":        {"session", "add", "x", "--erspan-version", "3"},
-		"names and --all":    {"session", "disable", "x", "--all"},
-		"no file":            {"apply"},
-		"file that is not":   {"apply", "-f", "/does/not/exist"},
-		"run without --once": {"run"},
+		"unknown flag":     {"session", "add", "x", "--nonsense"},
+		"no name":          {"session", "add"},
+		"bad output":       {"version", "-o", "xml"},
+		"bad timeout":      {"version", "--timeout", "0s"},
+		"bad number":       {"session", "add", "x", "--session-id", "ten"},
+		"octal":            {"session", "add", "x", "--session-id", "010"},
+		"bad address":      {"session", "add", "x", "--collector", "collector.example"},
+		"bad version":      {"session", "add", "x", "--erspan-version", "3"},
+		"names and --all":  {"session", "disable", "x", "--all"},
+		"no file":          {"apply"},
+		"file that is not": {"apply", "-f", "/does/not/exist"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, errOut bytes.Buffer

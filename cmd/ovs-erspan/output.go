@@ -71,6 +71,9 @@ func (a *app) quietNotes() bool { return a.output == "json" || a.output == "yaml
 // noteCosts tells people, on standard error, what they may not expect: what a match costs production, and that nobody
 // keeps the session in force.
 func (h *host) noteCosts(names []string) {
+	if h.unattended {
+		fmt.Fprintln(h.app.err, "note: no daemon is running to keep this in force when ports, routes or Open vSwitch come and go: 'ovs-erspan run' is one")
+	}
 	wish, err := h.db.Wish()
 	if err != nil {
 		return

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -13,16 +15,20 @@ import (
 func newRunCommand(a *app) *cobra.Command {
 	var once bool
 	cmd := &cobra.Command{
-		Use:   "run --once",
-		Short: "Reconcile: make every bridge what the sessions wish",
-		Long: `Reconcile once: make every bridge what the sessions wish. Run it after anything changed underneath a session, such
-as a port that came back, a route, or the underlay's MTU.`,
-		Example:           `  ovs-erspan run --once`,
+		Use:   "run",
+		Short: "The daemon: keep every bridge what the sessions wish",
+		Long: `Keep every bridge what the sessions wish, until ended: at once when sessions, ports, flows, routes, neighbours or an
+MTU change and when Open vSwitch comes back, and every half minute anyway. It may be started before Open vSwitch. When it
+ends, what is programmed stays in force. Other commands hand their changes over to it while it runs.
+
+With --once: reconcile once and end.`,
+		Example: `  ovs-erspan run
+  ovs-erspan run --once`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !once {
-				return refuse(errors.New("run: want --once; this version has no daemon yet"))
+				return a.runDaemon(cmd.Context())
 			}
 			return a.withHost(cmd.Context(), runOnce)
 		},
@@ -32,12 +38,21 @@ as a port that came back, a route, or the underlay's MTU.`,
 }
 
 func runOnce(ctx context.Context, h *host) error {
-	release, err := tryLock(h.app.rundir)
-	if err != nil {
+	held, err := tryLock(h.app.rundir)
+	if errors.Is(err, errLocked) {
+		if d, ok := readSign(h.app.rundir); ok {
+			return fmt.Errorf("the daemon (process %d) reconciles this Open vSwitch: it does by itself what --once would", d.PID)
+		}
 		return fmt.Errorf("%w (it holds %s): try again when it is done", err, lockName)
 	}
-	defer release()
+	if err != nil {
+		return err
+	}
+	defer held.release()
 	result, err := h.controller.Reconcile(ctx)
+	if err == nil {
+		err = errors.Join(slices.Collect(maps.Values(result.Failed))...)
+	}
 	if err != nil {
 		return err
 	}

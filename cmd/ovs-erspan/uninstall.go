@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -35,17 +36,25 @@ func uninstall(ctx context.Context, h *host) error {
 	if err != nil {
 		return err
 	}
-	release, err := tryLock(h.app.rundir)
-	if err != nil {
+	held, err := tryLock(h.app.rundir)
+	daemon := errors.Is(err, errLocked)
+	if err != nil && !daemon {
 		return err
 	}
-	defer release()
-	// Without a change of the wish nothing was reconciled: do it here, for what a crash may have left.
-	if _, err := h.controller.Reconcile(ctx); err != nil {
-		return err
+	if !daemon {
+		defer held.release()
+		// Without a change of the wish nothing was reconciled: do it here, for what a crash may have left.
+		if _, err := h.controller.Reconcile(ctx); err != nil {
+			return err
+		}
 	}
 	if err := h.db.Forget(ctx); err != nil {
 		return err
+	}
+	if !daemon {
+		if err := held.remove(); err != nil {
+			return err
+		}
 	}
 	return h.app.print(map[string]any{"removed": removed}, fmt.Sprintf("%d sessions removed; nothing of ovs-erspan is left in this Open vSwitch\n", removed))
 }

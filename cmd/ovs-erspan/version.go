@@ -19,11 +19,15 @@ func newVersionCommand(a *app) *cobra.Command {
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(*cobra.Command, []string) error {
-			v := version
-			if info, ok := debug.ReadBuildInfo(); ok && v == "development" && info.Main.Version != "" && info.Main.Version != "(devel)" {
-				v = info.Main.Version
-			}
+			v := programVersion()
 			return a.print(map[string]string{"version": v, "go": runtime.Version()}, fmt.Sprintf("ovs-erspan %s (%s)\n", v, runtime.Version()))
 		},
 	}
+}
+
+func programVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "development" && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return version
 }

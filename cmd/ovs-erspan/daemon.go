@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/ovs-erspan/ovs-erspan/controller"
+	"github.com/ovs-erspan/ovs-erspan/openflow"
+	"github.com/ovs-erspan/ovs-erspan/ovsdb"
+	"github.com/ovs-erspan/ovs-erspan/underlay"
+)
+
+// daemon is `run` without --once.
+type daemon struct {
+	app  *app
+	log  *slog.Logger
+	ofc  *openflow.Client
+	lock *lock // nil until the run directory is there and the lock is ours
+
+	mu   sync.Mutex // of what follows
+	sign sign
+}
+
+// daemonLog is text for people and JSON for programs.
+func (a *app) daemonLog() *slog.Logger {
+	level := slog.LevelInfo
+	if a.verbose {
+		level = slog.LevelDebug
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if f, ok := a.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return slog.New(slog.NewTextHandler(a.err, options))
+	}
+	return slog.New(slog.NewJSONHandler(a.err, options))
+}
+
+func (a *app) runDaemon(ctx context.Context) error {
+	d := &daemon{app: a, log: a.daemonLog(), ofc: openflow.New(a.rundir), sign: sign{PID: os.Getpid()}}
+	defer d.ofc.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	loop := &controller.Loop{
+		Connect: func(ctx context.Context) (*controller.Connection, error) {
+			conn, err := d.connect(ctx)
+			if errors.Is(err, errSecondDaemon) {
+				cancel(err)
+			}
+			return conn, err
+		},
+		Flows: d.ofc, WatchUnderlay: underlay.Watch, Log: d.log, Observe: d.observe,
+	}
+	d.log.Info("ovs-erspan keeps this Open vSwitch as its sessions wish", "ovs-rundir", a.rundir, "version", programVersion())
+	var life sync.WaitGroup
+	life.Go(func() { d.live(ctx) })
+	loop.Run(ctx)
+	life.Wait()
+	if err := context.Cause(ctx); errors.Is(err, errSecondDaemon) {
+		return err
+	}
+	d.log.Info("ends; what is programmed stays in force")
+	return nil
+}
+
+var errSecondDaemon = errors.New("another daemon is at work")
+
+// connect takes the lock, which stays with the daemon, and opens the database.
+func (d *daemon) connect(ctx context.Context) (*controller.Connection, error) {
+	if d.lock != nil && !d.lock.holds() {
+		d.setLock(nil) // the run directory was made anew
+	}
+	if d.lock == nil {
+		l, err := tryLock(d.app.rundir)
+		if errors.Is(err, errLocked) {
+			if other, ok := readSign(d.app.rundir); ok && !other.hung() {
+				return nil, fmt.Errorf("%w: process %d (it holds %s)", errSecondDaemon, other.PID, lockName)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		d.setLock(l)
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.app.timeout)
+	defer cancel()
+	db, err := ovsdb.Connect(ctx, d.app.rundir)
+	if err != nil {
+		return nil, err
+	}
+	c := newController(d.app.rundir, db, d.ofc)
+	c.Log = d.log
+	return &controller.Connection{Controller: c, Changed: db.Changed(), Done: db.Done(), Close: db.Close}, nil
+}
+
+func (d *daemon) setLock(l *lock) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lock != nil {
+		d.lock.release()
+	}
+	d.lock = l
+	d.write()
+}
+
+// observe keeps the sign of life true.
+func (d *daemon) observe(e controller.Event) {
+	if !e.Reconciled && e.Err == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sign.Trouble, d.sign.Failed = "", nil
+	if e.Err != nil {
+		d.sign.Trouble = e.Err.Error()
+	} else {
+		d.sign.Reconciled = e.Result.Generation
+		for bridge, err := range e.Result.Failed {
+			if d.sign.Failed == nil {
+				d.sign.Failed = map[string]string{}
+			}
+			d.sign.Failed[bridge] = err.Error()
+		}
+	}
+	d.write()
+}
+
+// live gives signs of life until ctx is done.
+func (d *daemon) live(ctx context.Context) {
+	tick := time.NewTicker(lifeInterval)
+	defer tick.Stop()
+	for {
+		d.mu.Lock()
+		d.write()
+		d.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// write is called with the mutex held.
+func (d *daemon) write() {
+	if d.lock == nil {
+		return
+	}
+	d.sign.At = time.Now().UTC()
+	if err := d.lock.write(d.sign); err != nil {
+		d.log.Debug("cannot give a sign of life", "error", err)
+	}
+}

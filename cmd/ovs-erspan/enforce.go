@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// lockRetry is how often a command that waits for another process looks whether that is still there.
+const lockRetry = 100 * time.Millisecond
+
+// enforce sees to it that the generation is in force: by reconciling, or, where another process does that, by waiting for
+// it. It returns each session's status, and what is wrong with bridges that could not be programmed.
+func (h *host) enforce(ctx context.Context, generation uint64) (status map[string]session.Status, failed []string, err error) {
+	for {
+		held, err := tryLock(h.app.rundir)
+		if err == nil {
+			defer held.release()
+			h.unattended = true
+			result, err := h.controller.Reconcile(ctx)
+			for _, bridge := range slices.Sorted(maps.Keys(result.Failed)) {
+				failed = append(failed, result.Failed[bridge].Error())
+			}
+			return result.Status, failed, err
+		}
+		if !errors.Is(err, errLocked) {
+			return nil, nil, err
+		}
+		wait, cancel := context.WithTimeout(ctx, lockRetry)
+		err = h.db.AwaitInForce(wait, generation)
+		cancel()
+		if err == nil {
+			wish, err := h.db.Wish()
+			return wish.Status, nil, err
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
+			return nil, nil, err
+		}
+		d, isDaemon := readSign(h.app.rundir)
+		switch {
+		case isDaemon && d.hung():
+			return nil, nil, fmt.Errorf("the daemon (process %d) holds %s and has given no sign of life for %s: it hangs; restart it (systemctl restart ovs-erspan)",
+				d.PID, lockName, time.Since(d.At).Round(time.Second))
+		case isDaemon && d.Reconciled >= generation && len(d.Failed) > 0:
+			wish, err := h.db.Wish()
+			return wish.Status, slices.Sorted(maps.Values(d.Failed)), err
+		case ctx.Err() != nil && isDaemon && d.Trouble != "":
+			return nil, nil, fmt.Errorf("the daemon (process %d) goes on trying: %s: %w", d.PID, d.Trouble, ctx.Err())
+		case ctx.Err() != nil && isDaemon:
+			return nil, nil, fmt.Errorf("the daemon (process %d) is not done yet, and goes on: %w", d.PID, ctx.Err())
+		case ctx.Err() != nil:
+			return nil, nil, fmt.Errorf("another command holds %s: %w", lockName, ctx.Err())
+		}
+	}
+}

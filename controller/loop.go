@@ -1,0 +1,504 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/ovs-erspan/ovs-erspan/flows"
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// Timing of the loop.
+const (
+	// Resync is how often everything is looked at although nothing was told of; a fifth more or less.
+	Resync = 30 * time.Second
+	// reconcileTimeout bounds one reconcile.
+	reconcileTimeout = 30 * time.Second
+	// routeHold is how long what is programmed stays when a route goes.
+	routeHold = 5 * time.Second
+	// Retries after a failure begin here, each twice as long after the one before.
+	firstRetry = 20 * time.Millisecond
+	lastRetry  = 10 * time.Second
+	// An ovs-vswitchd that is gone is tried this often, at first: copies are lost until it is found again.
+	restartRetry, restartTries = 50 * time.Millisecond, 10_000
+	// neighborPoll is how often the neighbours of the userspace datapath are looked at: it tells nobody of a change.
+	neighborPoll = 500 * time.Millisecond
+	// askInterval is how often next hops that do not answer are asked for.
+	askInterval = time.Second
+	// Of reconciles that nobody waits for, eventBurst go at once, and eventRate follow each second, however much happens.
+	eventRate, eventBurst = 2, 4
+	// gather is how long to wait for more of what happens, where nobody waits.
+	gather = 20 * time.Millisecond
+	// underlayRate bounds how often a second routes and neighbours are compared.
+	underlayRate, underlayBurst = 10, 5
+)
+
+// Connection is one connection to an Open vSwitch.
+type Connection struct {
+	Controller *Controller
+	// Changed receives when rows or the wish changed, several changes as one. Done is closed when the connection is lost.
+	Changed, Done <-chan struct{}
+	Close         func()
+}
+
+// FlowWatcher tells of changes of a bridge's flows (package openflow). The channel receives after a change, several as
+// one, and is closed when the bridge can no longer be watched: when ovs-vswitchd ended, above all.
+type FlowWatcher interface {
+	Watch(ctx context.Context, bridge string) (<-chan struct{}, error)
+}
+
+// Loop reconciles whenever something changed, one reconcile at a time: events say only "look again".
+type Loop struct {
+	// Connect opens a connection; it is called again when one is lost, for as long as the loop runs.
+	Connect func(ctx context.Context) (*Connection, error)
+	Flows   FlowWatcher
+	// WatchUnderlay tells of changes of routes, addresses, devices and neighbours, as FlowWatcher does of flows.
+	WatchUnderlay func(ctx context.Context) (<-chan struct{}, error)
+	Log           *slog.Logger
+	// Observe, where set, is told what the loop does.
+	Observe func(Event)
+
+	retries int // of connecting
+	journal *journal
+}
+
+// Event is something that the loop did.
+type Event struct {
+	// Connected is whether there is a connection to the database, Serving whether ovs-vswitchd answered last.
+	Connected, Serving bool
+	// Begin is set, and Reconciled false, when a reconcile begins.
+	Begin      bool
+	Reconciled bool
+	Reasons    []string
+	Duration   time.Duration
+	Result     Result
+	Err        error
+	Retry      bool
+}
+
+func (l *Loop) observe(e Event) {
+	if l.Observe != nil {
+		l.Observe(e)
+	}
+}
+
+// Run runs until ctx is done. What is programmed stays in force then.
+func (l *Loop) Run(ctx context.Context) {
+	l.journal = newJournal(l.Log)
+	for ctx.Err() == nil {
+		conn, err := l.Connect(ctx)
+		if err == nil {
+			l.retries = 0
+			l.journal.recovered(toConnect)
+			l.Log.Info("connected to Open vSwitch")
+			err = l.serve(ctx, conn)
+			conn.Close()
+			if ctx.Err() != nil {
+				return
+			}
+			l.Log.Warn("the connection to Open vSwitch is lost", "error", err)
+		}
+		l.observe(Event{Err: err})
+		l.journal.failure(toConnect, err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(backoff(l.retries, time.Second)):
+		}
+		l.retries++
+	}
+}
+
+// toConnect names a failure in the journal.
+const toConnect = "connect to Open vSwitch"
+
+// backoff is how long to wait before the retry of that number, from 0; a fifth more or less, so that not all retry at once.
+func backoff(n int, most time.Duration) time.Duration {
+	d := most
+	if n < 16 {
+		d = min(most, firstRetry<<n)
+	}
+	return jitter(d)
+}
+
+func jitter(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
+}
+
+// flowEvent says that a bridge's flows changed, or that the bridge can no longer be watched.
+type flowEvent struct {
+	bridge string
+	gone   bool
+}
+
+// failing is a tap bridge that could not be programmed, left alone until its retry.
+type failing struct {
+	err   error
+	tries int
+	retry time.Time
+}
+
+// serving is the work on one connection.
+type serving struct {
+	*Loop
+	conn     *Connection
+	c        *Controller
+	watches  map[string]<-chan struct{} // of flows, by tap bridge
+	changes  chan flowEvent             // from the goroutines that watch
+	underlay <-chan struct{}
+
+	reasons map[string]bool // why the next reconcile is due
+	urgent  bool            // somebody waits for it, or copies are lost until then
+	due     map[string]time.Time
+	tries   int                // failures of the whole in a row
+	failing map[string]failing // by tap bridge
+	events  *rate.Limiter
+	looks   *rate.Limiter
+
+	generation uint64 // of the wish, as of the last reconcile
+	neighbors  any    // of the userspace datapath, as last seen
+	up         bool   // ovs-vswitchd answered last
+}
+
+func (l *Loop) serve(ctx context.Context, conn *Connection) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s := &serving{
+		Loop: l, conn: conn, c: conn.Controller,
+		watches: map[string]<-chan struct{}{}, changes: make(chan flowEvent),
+		reasons: map[string]bool{"start": true}, urgent: true,
+		due: map[string]time.Time{}, failing: map[string]failing{},
+		events: rate.NewLimiter(eventRate, eventBurst), looks: rate.NewLimiter(underlayRate, underlayBurst),
+	}
+	s.c.RouteHold = routeHold
+	for {
+		s.watchUnderlay(ctx)
+		s.reconcile(ctx)
+		if err := s.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// look notes that a reconcile is due.
+func (s *serving) look(reason string, urgent bool) {
+	s.reasons[reason] = true
+	s.urgent = s.urgent || urgent
+}
+
+func (s *serving) in(d time.Duration, what string) { s.due[what] = time.Now().Add(d) }
+
+// wait returns when a reconcile is due, or with an error when the connection or the loop is at its end. What happens
+// meanwhile is taken together: unless somebody waits, reconciles keep a distance.
+func (s *serving) wait(ctx context.Context) error {
+	var (
+		held   *rate.Reservation
+		paused <-chan time.Time
+	)
+	for {
+		if len(s.reasons) > 0 {
+			if s.urgent {
+				if held != nil {
+					held.Cancel()
+				}
+				return nil
+			}
+			if held == nil {
+				held = s.events.Reserve()
+			}
+			if paused == nil {
+				// What comes within a moment belongs together: our own changes are told of, too.
+				paused = time.After(max(held.Delay(), gather))
+			}
+		}
+		timer := s.timer()
+		var expired <-chan time.Time
+		if timer != nil {
+			expired = timer.C
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.conn.Done:
+			return errors.New("ovsdb-server ended, or closed the connection")
+		case <-s.conn.Changed:
+			wished, _, err := s.c.DB.Generations()
+			if err != nil {
+				return err
+			}
+			if wished != s.generation {
+				s.look("sessions", true)
+			} else {
+				s.look("rows", false)
+			}
+		case e := <-s.changes:
+			if e.gone {
+				delete(s.watches, e.bridge)
+				s.look("ovs-vswitchd", true)
+			} else {
+				s.look("flows", false)
+			}
+		case _, open := <-s.underlay:
+			if !open {
+				s.underlay = nil
+				s.look("underlay", false)
+			} else if _, already := s.due[dueUnderlay]; !already {
+				s.in(s.looks.Reserve().Delay(), dueUnderlay)
+			}
+		case <-paused:
+			return nil
+		case <-expired:
+			s.expire(ctx)
+		}
+		if timer != nil {
+			timer.Stop()
+		}
+	}
+}
+
+// What is due at a time.
+const (
+	dueResync    = "resync"
+	dueRetry     = "retry"
+	dueExpiry    = "expiry"
+	dueHold      = "route"
+	dueUnderlay  = "underlay"
+	dueNeighbors = "neighbors"
+	dueAsk       = "ask"
+)
+
+func (s *serving) timer() *time.Timer {
+	if len(s.due) == 0 {
+		return nil
+	}
+	first := slices.MinFunc(slices.Collect(maps.Values(s.due)), time.Time.Compare)
+	return time.NewTimer(time.Until(first))
+}
+
+// expire does what is due by now.
+func (s *serving) expire(ctx context.Context) {
+	now := time.Now()
+	for _, what := range slices.Sorted(maps.Keys(s.due)) {
+		if s.due[what].After(now) {
+			continue
+		}
+		delete(s.due, what)
+		switch what {
+		case dueUnderlay:
+			s.compareUnderlay(ctx)
+		case dueNeighbors:
+			s.pollNeighbors(ctx)
+		case dueAsk:
+			if s.c.AskAgain() > 0 {
+				s.in(jitter(askInterval), dueAsk)
+			}
+		default:
+			s.look(what, what != dueResync)
+		}
+	}
+}
+
+func (s *serving) compareUnderlay(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	changed, err := s.c.UnderlayChanged(ctx)
+	if changed || err != nil { // a reconcile finds out what is wrong
+		s.look("underlay", true)
+	}
+}
+
+func (s *serving) pollNeighbors(ctx context.Context) {
+	s.in(neighborPoll, dueNeighbors)
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	known, err := s.c.Vswitchd.Neighbors(ctx)
+	if err != nil {
+		s.look("ovs-vswitchd", false)
+		return
+	}
+	if text := fmt.Sprint(known); s.neighbors != text { // maps are printed sorted
+		s.neighbors = text
+		s.compareUnderlay(ctx)
+	}
+}
+
+func (s *serving) watchUnderlay(ctx context.Context) {
+	if s.underlay != nil {
+		return
+	}
+	changes, err := s.WatchUnderlay(ctx)
+	if err != nil {
+		s.journal.failure("watch routes and neighbours", err)
+		return
+	}
+	s.underlay = changes
+}
+
+// reconcile does it once, and decides when to look again.
+func (s *serving) reconcile(ctx context.Context) {
+	reasons := slices.Sorted(maps.Keys(s.reasons))
+	clear(s.reasons)
+	s.urgent = false
+	clear(s.due)
+	s.in(jitter(Resync), dueResync)
+	s.observe(Event{Connected: true, Serving: s.up, Begin: true, Reasons: reasons})
+
+	started := time.Now()
+	result, err := s.attempt(ctx)
+	e := Event{
+		Connected: true, Serving: s.up, Reconciled: true, Reasons: reasons, Duration: time.Since(started),
+		Result: result, Err: err, Retry: slices.Contains(reasons, dueRetry),
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		s.journal.failure("reconcile", err)
+		if s.tries == 0 || slices.Contains(reasons, "sessions") {
+			s.reportFailure(ctx, err)
+		}
+		wait := backoff(s.tries, lastRetry)
+		if !s.up && s.tries < restartTries {
+			wait = min(wait, jitter(restartRetry))
+		}
+		s.in(wait, dueRetry)
+		s.tries++
+	} else {
+		s.generation = result.Generation
+		s.tries = 0
+		s.journal.recovered("reconcile")
+		s.journal.reconciled(e)
+		s.afterwards(ctx, result)
+	}
+	s.observe(e)
+}
+
+// attempt reconciles, if there is an ovs-vswitchd to do it with: while it is gone, so are the devices of its bridges, and
+// what is observed then is not how things are.
+func (s *serving) attempt(ctx context.Context) (Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, reconcileTimeout)
+	defer cancel()
+	wasUp := s.up
+	alive, cancelAlive := context.WithTimeout(ctx, 5*time.Second)
+	err := s.c.Vswitchd.Alive(alive)
+	cancelAlive()
+	if s.up = err == nil; err != nil {
+		return Result{}, err
+	}
+	if !wasUp {
+		clear(s.failing)
+	}
+	s.c.Skip = map[string]error{}
+	for bridge, f := range s.failing {
+		if time.Now().Before(f.retry) {
+			s.c.Skip[bridge] = f.err
+		}
+	}
+	return s.c.Reconcile(ctx)
+}
+
+// afterwards plans what follows a reconcile: watching, retries, expiries.
+func (s *serving) afterwards(ctx context.Context, result Result) {
+	failed := maps.Clone(result.Failed)
+	for bridge := range result.Plan.Flows {
+		if failed[bridge] == nil && result.Plan.Input.State.Bridges[bridge] != nil {
+			if err := s.watchFlows(ctx, bridge); err != nil {
+				failed[bridge] = err
+			}
+		}
+	}
+	for bridge := range s.failing {
+		if failed[bridge] == nil {
+			s.journal.recovered("program bridge " + bridge)
+			delete(s.failing, bridge)
+		}
+	}
+	for bridge, err := range failed {
+		f := s.failing[bridge]
+		if s.c.Skip[bridge] == nil {
+			s.journal.failure("program bridge "+bridge, err)
+			f = failing{err, f.tries + 1, time.Now().Add(backoff(f.tries, lastRetry))}
+			s.failing[bridge] = f
+		}
+		if due, ok := s.due[dueRetry]; !ok || f.retry.Before(due) {
+			s.due[dueRetry] = f.retry
+		}
+	}
+	for _, st := range result.Wish.Sessions {
+		if st.ExpiresAt == nil {
+			continue
+		}
+		if due, ok := s.due[dueExpiry]; !ok || st.ExpiresAt.Before(due) {
+			s.due[dueExpiry] = *st.ExpiresAt
+		}
+	}
+	if end := s.c.holdEnds(); !end.IsZero() {
+		s.due[dueHold] = end
+	}
+	if s.c.neighborsOfUserspace(result.Plan.Input.State) {
+		s.in(neighborPoll, dueNeighbors)
+	}
+	if s.c.unansweredNow() {
+		s.in(jitter(askInterval), dueAsk)
+	}
+}
+
+// watchFlows sees to it that the bridge is watched.
+func (s *serving) watchFlows(ctx context.Context, bridge string) error {
+	if s.watches[bridge] != nil {
+		return nil
+	}
+	changes, err := s.Flows.Watch(ctx, bridge)
+	if err != nil {
+		return err
+	}
+	s.watches[bridge] = changes
+	s.look("flows", false) // what changed between the reconcile and now
+	go func() {
+		for open := true; open; {
+			_, open = <-changes
+			select {
+			case s.changes <- flowEvent{bridge, !open}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return nil
+}
+
+// reportFailure has each session's state say that nothing can be done about it for now.
+func (s *serving) reportFailure(ctx context.Context, failure error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	wish, err := s.c.DB.Wish()
+	if err != nil || wish.Generation == 0 {
+		return
+	}
+	status := map[string]session.Status{}
+	for _, st := range wish.Sessions {
+		was := wish.Status[st.Name]
+		if st.Disabled || was.Reason == flows.ReasonUnreachable {
+			continue
+		}
+		status[st.Name] = session.Status{
+			State: session.Pending, Reason: flows.ReasonUnreachable, Message: failure.Error(),
+			Since: s.c.Now().UTC().Truncate(time.Second), Effective: was.Effective, Collectors: was.Collectors,
+		}
+	}
+	if len(status) == 0 {
+		return
+	}
+	if err := s.c.DB.Report(ctx, wish.InForce, status); err != nil {
+		s.Log.Debug("cannot report", "error", err)
+		return
+	}
+	s.journal.states(wish, status, nil, 0)
+}

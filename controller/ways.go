@@ -1,0 +1,164 @@
+package controller
+
+import (
+	"context"
+	"reflect"
+	"time"
+
+	"github.com/ovs-erspan/ovs-erspan/flows"
+)
+
+// way is what is remembered of the path to a collector.
+type way struct {
+	seen    flows.Path // as last observed
+	usable  flows.Path // as last observed with a route
+	lost    time.Time  // since when there is no route; zero while there is one
+	applied flows.Path // as of the last reconcile
+	known   bool       // whether there was one
+}
+
+// hold notes the paths, and puts what was in place of those that were lost a moment ago. Whether a route that now leaves
+// elsewhere is one is not for the kernel alone to say: copies of the userspace datapath leave only through its bridges.
+func (c *Controller) hold(state flows.State, paths map[flows.PathKey]flows.Path) {
+	if c.RouteHold == 0 {
+		return
+	}
+	if c.ways == nil {
+		c.ways = map[flows.PathKey]way{}
+	}
+	for key, p := range paths {
+		w := c.ways[key]
+		w.seen = p
+		strayed := throughUserspace(state, w.usable) && !throughUserspace(state, p)
+		switch {
+		case p.Device != "" && p.Source.IsValid() && !strayed:
+			w.usable, w.lost = p, time.Time{}
+		case w.usable.Device != "":
+			if w.lost.IsZero() {
+				w.lost = c.Now()
+			}
+			if c.Now().Sub(w.lost) >= c.RouteHold {
+				w.usable, w.lost = flows.Path{}, time.Time{}
+				break
+			}
+			held := w.usable
+			held.Held, held.HasNeighbor = true, false
+			paths[key] = held
+		}
+		c.ways[key] = w
+	}
+}
+
+// holdEnds is when the first path that is held will no longer be; the zero time where none is.
+func (c *Controller) holdEnds() time.Time {
+	var first time.Time
+	for _, w := range c.ways {
+		if w.lost.IsZero() {
+			continue
+		}
+		if end := w.lost.Add(c.RouteHold); first.IsZero() || end.Before(first) {
+			first = end
+		}
+	}
+	return first
+}
+
+// moved tells whether the plan's paths differ from those of the last reconcile in a way that running flows notice late or
+// never: a next hop that answers again, another device, address or next hop.
+func (c *Controller) moved(paths map[flows.PathKey]flows.Path) bool {
+	for key, p := range paths {
+		w, ok := c.ways[key]
+		if !ok || !w.known {
+			continue
+		}
+		was := w.applied
+		if p.Device != was.Device || p.Source != was.Source || p.NextHop != was.NextHop || p.HasNeighbor && !was.HasNeighbor {
+			return true
+		}
+	}
+	return false
+}
+
+// unanswered tells whether the next hop was asked for in vain by the last reconcile already.
+func (c *Controller) unanswered(key flows.PathKey) bool {
+	w, ok := c.ways[key]
+	return ok && w.known && w.applied.Device != "" && !w.applied.HasNeighbor
+}
+
+// settle remembers the paths as those of the last reconcile, and forgets those that no session needs.
+func (c *Controller) settle(paths map[flows.PathKey]flows.Path) {
+	for key, w := range c.ways {
+		p, needed := paths[key]
+		if !needed {
+			delete(c.ways, key)
+			continue
+		}
+		w.applied, w.known = p, true
+		c.ways[key] = w
+	}
+}
+
+// UnderlayChanged tells whether the underlay is not as the last reconcile saw it, for the paths that it needed.
+func (c *Controller) UnderlayChanged(ctx context.Context) (bool, error) {
+	if len(c.ways) == 0 {
+		return false, nil
+	}
+	keys := make([]flows.PathKey, 0, len(c.ways))
+	for key := range c.ways {
+		keys = append(keys, key)
+	}
+	state, err := c.DB.State()
+	if err != nil {
+		return false, err
+	}
+	paths, err := c.rawPaths(ctx, state, keys)
+	if err != nil {
+		return false, err
+	}
+	for key, p := range paths {
+		if !reflect.DeepEqual(p, c.ways[key].seen) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// silentHop tells whether the path's next hop is needed and does not answer.
+func silentHop(p flows.Path) bool {
+	return p.Device != "" && !p.HasNeighbor && p.NextHop.IsValid() && !p.OwnAddress
+}
+
+// unansweredNow tells whether any next hop does not answer.
+func (c *Controller) unansweredNow() bool {
+	for _, w := range c.ways {
+		if silentHop(w.seen) {
+			return true
+		}
+	}
+	return false
+}
+
+// AskAgain has next hops that do not answer asked for again.
+func (c *Controller) AskAgain() (asked int) {
+	for key, w := range c.ways {
+		if !silentHop(w.seen) {
+			continue
+		}
+		asked++
+		if err := c.Underlay.Prime(w.seen); err != nil {
+			c.Log.Debug("cannot ask for the next hop", "collector", key.Collector, "error", err)
+		}
+	}
+	return asked
+}
+
+// neighborsOfUserspace tells whether any path leaves through a bridge of the userspace datapath, which has neighbours of its
+// own and tells nobody when they change.
+func (c *Controller) neighborsOfUserspace(state flows.State) bool {
+	for _, w := range c.ways {
+		if throughUserspace(state, w.seen) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,61 @@
+package openflow
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+)
+
+// Watch tells of changes of the bridge's flows, by whomever they are made: the channel receives after a change, several
+// as one, and is closed when the connection is lost, which is also how an ovs-vswitchd that ended is noticed at once, and
+// when ctx is done. Watch returns when the watching has begun: what changes from then on is told.
+func (c *Client) Watch(ctx context.Context, bridge string) (<-chan struct{}, error) {
+	conn, err := dial(ctx, c.socket(bridge))
+	if err == nil {
+		if err = conn.monitor(ctx); err != nil {
+			conn.Close()
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bridge %q: watch flows: %w", bridge, err)
+	}
+	changes := make(chan struct{}, 1)
+	release := conn.bound(ctx)
+	go func() {
+		defer close(changes)
+		defer conn.Close()
+		defer release()
+		for {
+			if _, err := conn.answer(typeMultipartReply); err != nil {
+				return
+			}
+			select {
+			case changes <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return changes, nil
+}
+
+// monitor asks for every change of every flow (OpenFlow 1.4.1 section 7.3.5.17), without the flows that are there and
+// without their actions, and waits for the answer.
+func (c *connection) monitor(ctx context.Context) error {
+	const (
+		flowMonitor               = 16
+		onAdd, onRemove, onModify = 1 << 1, 1 << 2, 1 << 3
+	)
+	b := []byte{0, flowMonitor, 0, 0, 0, 0, 0, 0}
+	b = binary.BigEndian.AppendUint32(b, 1) // the monitor's number
+	b = binary.BigEndian.AppendUint32(b, anyPort)
+	b = binary.BigEndian.AppendUint32(b, anyPort)
+	b = binary.BigEndian.AppendUint16(b, onAdd|onRemove|onModify)
+	b = append(b, 0xff, 0)                // all tables; add the monitor
+	b = append(b, 0, 1, 0, 4, 0, 0, 0, 0) // any match
+	defer c.bound(ctx)()
+	if _, err := c.Write(message(typeMultipartRequest, c.nextXID(), b)); err != nil {
+		return err
+	}
+	_, err := c.answer(typeMultipartReply)
+	return err
+}
