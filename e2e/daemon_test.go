@@ -4,10 +4,7 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -49,22 +46,6 @@ func (s *scene) daemonOn(h *lab.Host, c lab.Command, args ...string) *daemon {
 	return d
 }
 
-// signOfLife is what a daemon writes into the lock's file.
-type signOfLife struct {
-	PID        int
-	Reconciled uint64
-	Trouble    string
-}
-
-func (s *scene) sign(h *lab.Host) (signOfLife, error) {
-	var sign signOfLife
-	text, err := os.ReadFile(filepath.Join(h.RunDir(), "ovs-erspan.lock"))
-	if err == nil {
-		err = json.Unmarshal(text, &sign)
-	}
-	return sign, err
-}
-
 // ready waits until the daemon has reconciled.
 func (d *daemon) ready() *daemon {
 	d.s.t.Helper()
@@ -99,24 +80,6 @@ func (s *scene) settled(sessions ...string) {
 			}
 		}
 		return nil
-	}))
-}
-
-// becomes waits until the session has the state and reason.
-func (s *scene) becomes(name, state, reason string) {
-	s.t.Helper()
-	s.must(lab.Until(s.ctx, fmt.Sprintf("session %q is %s, %s", name, state, reason), func(context.Context) error {
-		var list []shown
-		r := s.oe("session", "list", "-o", "json")
-		if err := json.Unmarshal([]byte(r.stdout), &list); err != nil {
-			return fmt.Errorf("%w: %s", err, r.stderr)
-		}
-		for _, v := range list {
-			if v.Name == name && v.Status.State == state && (v.Status.Reason == reason || reason == "") {
-				return nil
-			}
-		}
-		return fmt.Errorf("it is: %s", r.stdout)
 	}))
 }
 
