@@ -40,6 +40,8 @@ type Vswitchd interface {
 	// Alive fails where ovs-vswitchd does not answer.
 	Alive(ctx context.Context) error
 	WaitRevalidated(ctx context.Context, touch func(context.Context) error) error
+	// SetNeighbor has native tunnels know the link-layer address of a next hop that is reached through a bridge.
+	SetNeighbor(ctx context.Context, bridge string, hop netip.Addr, address string) error
 	// Neighbors by the bridge that they are reached through.
 	Neighbors(ctx context.Context) (map[string]map[netip.Addr]bool, error)
 }

@@ -296,7 +296,7 @@ func (s *serving) expire(ctx context.Context) {
 		case dueNeighbors:
 			s.pollNeighbors(ctx)
 		case dueAsk:
-			if s.c.AskAgain() > 0 {
+			if s.c.AskAgain(ctx) > 0 {
 				s.in(jitter(askInterval), dueAsk)
 			}
 		default:

@@ -124,8 +124,12 @@ func throughUserspace(state flows.State, p flows.Path) bool {
 func (c *Controller) overlayNeighbors(ctx context.Context, state flows.State, paths map[flows.PathKey]flows.Path) error {
 	userspace := func(p flows.Path) bool { return throughUserspace(state, p) }
 	any := false
-	for _, p := range paths {
+	for key, p := range paths {
 		any = any || userspace(p)
+		if !userspace(p) {
+			p.Unnoticed = ""
+			paths[key] = p
+		}
 	}
 	if !any {
 		return nil
@@ -136,7 +140,9 @@ func (c *Controller) overlayNeighbors(ctx context.Context, state flows.State, pa
 	}
 	for key, p := range paths {
 		if userspace(p) {
-			p.HasNeighbor = known[p.Device][p.NextHop]
+			if p.HasNeighbor = known[p.Device][p.NextHop]; p.HasNeighbor {
+				p.Unnoticed = ""
+			}
 			paths[key] = p
 		}
 	}

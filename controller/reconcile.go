@@ -62,7 +62,7 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 		return result, err
 	}
 	// Open vSwitch learns neighbours only while it has a tunnel port.
-	missing := c.prime(plan)
+	missing := c.prime(ctx, plan)
 	found, err := c.apply(ctx, plan, &result, missing)
 	if err != nil {
 		return result, err
@@ -251,19 +251,20 @@ func (c *Controller) revalidate(ctx context.Context, failed map[string]error) er
 }
 
 // prime has the next hops that sessions need and that are not known resolved, and returns their paths.
-func (c *Controller) prime(plan Plan) map[flows.PathKey]flows.Path {
+func (c *Controller) prime(ctx context.Context, plan Plan) map[flows.PathKey]flows.Path {
 	missing := map[flows.PathKey]flows.Path{}
 	for key, p := range plan.Input.Paths {
 		if !silentHop(p) {
 			continue
 		}
 		missing[key] = p
-		if err := c.Underlay.Prime(p); err != nil {
-			c.Log.Debug("cannot ask for the next hop", "collector", key.Collector, "error", err)
-		}
+		c.ask(ctx, key, p)
 	}
 	return missing
 }
+
+// noticeWait is how long Open vSwitch may take to notice an answer that the kernel has.
+const noticeWait = 50 * time.Millisecond
 
 // waitNeighbors waits, within bounds, until the missing next hops are known; it tells whether any came.
 func (c *Controller) waitNeighbors(ctx context.Context, plan Plan, missing map[flows.PathKey]flows.Path, started time.Time) bool {
@@ -273,6 +274,7 @@ func (c *Controller) waitNeighbors(ctx context.Context, plan Plan, missing map[f
 	}
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
+	notice := c.Now().Add(noticeWait)
 	for {
 		found, all := false, true
 		paths, err := c.Underlay.Paths(keys)
@@ -286,6 +288,14 @@ func (c *Controller) waitNeighbors(ctx context.Context, plan Plan, missing map[f
 		}
 		if err != nil || all || c.Now().Sub(started) > NeighborWait {
 			return found
+		}
+		if c.Now().After(notice) {
+			notice = c.Now().Add(noticeWait)
+			for key, p := range paths {
+				if p.Unnoticed != "" {
+					c.ask(ctx, key, p)
+				}
+			}
 		}
 		select {
 		case <-ctx.Done():

@@ -138,15 +138,26 @@ func (c *Controller) unansweredNow() bool {
 	return false
 }
 
-// AskAgain has next hops that do not answer asked for again.
-func (c *Controller) AskAgain() (asked int) {
+// ask has the next hop of a path resolved. Where the kernel has the answer already, Open vSwitch is told: it looks at
+// answers only where no megaflow takes them, and one that was there takes them for as long as anybody asks.
+func (c *Controller) ask(ctx context.Context, key flows.PathKey, p flows.Path) {
+	var err error
+	if p.Unnoticed != "" {
+		err = c.Vswitchd.SetNeighbor(ctx, p.Device, p.NextHop, p.Unnoticed)
+	} else {
+		err = c.Underlay.Prime(p)
+	}
+	if err != nil {
+		c.Log.Debug("cannot ask for the next hop", "collector", key.Collector, "error", err)
+	}
+}
+
+// AskAgain has next hops that do not answer asked for again, and tells how many there are.
+func (c *Controller) AskAgain(ctx context.Context) (asked int) {
 	for key, w := range c.ways {
-		if !silentHop(w.seen) {
-			continue
-		}
-		asked++
-		if err := c.Underlay.Prime(w.seen); err != nil {
-			c.Log.Debug("cannot ask for the next hop", "collector", key.Collector, "error", err)
+		if silentHop(w.seen) {
+			asked++
+			c.ask(ctx, key, w.seen)
 		}
 	}
 	return asked

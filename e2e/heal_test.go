@@ -14,43 +14,7 @@ func TestMends(t *testing.T) {
 	s := newScene(t)
 	s.add("one", "--source", "vnet0", "--session-id", "1")
 	s.add("two", "--source", "vnet0,vnet1", "--session-id", "2", "--erspan-version", "2", "--match", "icmp")
-	ports, err := s.host.Vsctl(s.ctx, "--bare", "--columns=name", "find", "interface", "type=patch")
-	s.must(err)
-	var onProduction, onTap string
-	for _, p := range strings.Fields(ports) {
-		if strings.HasSuffix(p, "-p") {
-			onProduction = p
-		} else {
-			onTap = p
-		}
-	}
-	vsctl := func(args ...string) func() {
-		return func() { t.Helper(); _, err := s.host.Vsctl(s.ctx, args...); s.must(err) }
-	}
-	ofctl := func(args ...string) func() {
-		return func() { t.Helper(); _, err := s.host.Ofctl(s.ctx, args...); s.must(err) }
-	}
-	for _, fault := range []struct {
-		name string
-		make func()
-	}{
-		{"flows deleted", ofctl("del-flows", "br-erspan-nd")},
-		{"guard deleted", ofctl("del-flows", "br-erspan-nd", "table=5,ip,nw_proto=47")},
-		{"a flow altered", ofctl("--strict", "mod-flows", "br-erspan-nd", "table=30,priority=100,reg0=1,actions=drop")},
-		{"a flow added", ofctl("add-flow", "br-erspan-nd", "table=10,priority=500,actions=drop")},
-		{"mirrors cleared", vsctl("clear", "bridge", "br0", "mirrors")},
-		{"a mirror altered", vsctl("set", "bridge", "br0", "mirrors=[]", "--", "--id=@p", "get", "port", onProduction, "--", "--id=@m", "create", "mirror",
-			"name=ovs-erspan-"+strings.TrimSuffix(strings.TrimPrefix(onProduction, "es-"), "-p"), "select_all=true", "output_port=@p", "external_ids:ovs-erspan=tap", "--", "add", "bridge", "br0", "mirrors", "@m")},
-		{"a patch port deleted", vsctl("del-port", onProduction)},
-		{"the other patch port deleted", vsctl("del-port", onTap)},
-		{"the patch opened", vsctl("clear", "port", onProduction, "trunks")},
-		{"a bond made of a patch port", vsctl("--", "--id=@i", "create", "interface", "name=stray0", "type=internal", "--", "add", "port", onProduction, "interfaces", "@i")},
-		{"a bond made of the tunnel port", vsctl("--", "--id=@i", "create", "interface", "name=stray1", "type=internal", "--", "add", "port", "es-tun-nd", "interfaces", "@i")},
-		{"the tunnel port deleted", vsctl("del-port", "es-tun-nd")},
-		{"the tunnel port altered", vsctl("set", "interface", "es-tun-nd", "options:key=7")},
-		{"the tap bridge deleted", vsctl("del-br", "br-erspan-nd")},
-		{"emer-reset", vsctl("emer-reset")},
-	} {
+	for _, fault := range s.faults() {
 		fault.make()
 		if r := s.oe("plan"); r.code != 3 || strings.Contains(r.stdout, "nothing to do") {
 			t.Errorf("%s: plan ends with %d and says\n%s", fault.name, r.code, r.stdout+r.stderr)
@@ -168,5 +132,50 @@ func TestDaemonsStopped(t *testing.T) {
 	s.nothingToDo()
 	if out := s.ok("session", "list"); !strings.Contains(out, "one") || !strings.Contains(out, "three") {
 		t.Errorf("sessions were lost:\n%s", out)
+	}
+}
+
+// fault is something that somebody does to what is ours.
+type fault struct {
+	name string
+	make func()
+}
+
+// faults are things to do to what is ours on the scene's host, where sessions are in force.
+func (s *scene) faults() []fault {
+	s.t.Helper()
+	ports, err := s.host.Vsctl(s.ctx, "--bare", "--columns=name", "find", "interface", "type=patch")
+	s.must(err)
+	var onProduction, onTap string
+	for _, p := range strings.Fields(ports) {
+		if strings.HasSuffix(p, "-p") {
+			onProduction = p
+		} else {
+			onTap = p
+		}
+	}
+	vsctl := func(args ...string) func() {
+		return func() { s.t.Helper(); _, err := s.host.Vsctl(s.ctx, args...); s.must(err) }
+	}
+	ofctl := func(args ...string) func() {
+		return func() { s.t.Helper(); _, err := s.host.Ofctl(s.ctx, args...); s.must(err) }
+	}
+	return []fault{
+		{"flows deleted", ofctl("del-flows", "br-erspan-nd")},
+		{"guard deleted", ofctl("del-flows", "br-erspan-nd", "table=5,ip,nw_proto=47")},
+		{"a flow altered", ofctl("--strict", "mod-flows", "br-erspan-nd", "table=30,priority=100,reg0=1,actions=drop")},
+		{"a flow added", ofctl("add-flow", "br-erspan-nd", "table=10,priority=500,actions=drop")},
+		{"mirrors cleared", vsctl("clear", "bridge", "br0", "mirrors")},
+		{"a mirror altered", vsctl("set", "bridge", "br0", "mirrors=[]", "--", "--id=@p", "get", "port", onProduction, "--", "--id=@m", "create", "mirror",
+			"name=ovs-erspan-"+strings.TrimSuffix(strings.TrimPrefix(onProduction, "es-"), "-p"), "select_all=true", "output_port=@p", "external_ids:ovs-erspan=tap", "--", "add", "bridge", "br0", "mirrors", "@m")},
+		{"a patch port deleted", vsctl("del-port", onProduction)},
+		{"the other patch port deleted", vsctl("del-port", onTap)},
+		{"the patch opened", vsctl("clear", "port", onProduction, "trunks")},
+		{"a bond made of a patch port", vsctl("--", "--id=@i", "create", "interface", "name=stray0", "type=internal", "--", "add", "port", onProduction, "interfaces", "@i")},
+		{"a bond made of the tunnel port", vsctl("--", "--id=@i", "create", "interface", "name=stray1", "type=internal", "--", "add", "port", "es-tun-nd", "interfaces", "@i")},
+		{"the tunnel port deleted", vsctl("del-port", "es-tun-nd")},
+		{"the tunnel port altered", vsctl("set", "interface", "es-tun-nd", "options:key=7")},
+		{"the tap bridge deleted", vsctl("del-br", "br-erspan-nd")},
+		{"emer-reset", vsctl("emer-reset")},
 	}
 }

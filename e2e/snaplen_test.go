@@ -74,9 +74,17 @@ func TestSnaplenOfFullSizeFrames(t *testing.T) {
 
 // An underlay that is also a production uplink. A copy that is too large for it would take with it what production sends
 // in the same batch: hundreds of small frames beside mirrored ones of full size, and none may be lost. Nor when the
-// underlay's MTU is lowered while the session is in force, once the next reconcile is done.
+// underlay's MTU is lowered while the session is in force, once the next reconcile is done; a daemon does it by itself.
 func TestLargeCopiesBesideProduction(t *testing.T) {
+	t.Run("run --once", func(t *testing.T) { largeCopies(t, false) })
+	t.Run("daemon", func(t *testing.T) { largeCopies(t, true) })
+}
+
+func largeCopies(t *testing.T, daemon bool) {
 	s := newScene(t)
+	if daemon {
+		s.daemon().ready()
+	}
 	inside, neighbor := s.guest("c"), s.guest("d")
 	s.must(s.host.Attach(s.ctx, inside, "br-ul", "vnet2", lab.GuestIf{}))
 	s.must(s.host.Attach(s.ctx, neighbor, "br-ul", "vnet3", lab.GuestIf{}))
@@ -151,7 +159,17 @@ func TestLargeCopiesBesideProduction(t *testing.T) {
 		}
 		return err
 	}))
-	s.ok("run", "--once")
+	if daemon {
+		s.must(lab.Until(s.ctx, "the daemon cuts copies to the new MTU", func(ctx context.Context) error {
+			out, err := s.host.Ofctl(ctx, "-O", "OpenFlow15", "dump-flows", "br-erspan-nd", "table=30")
+			if err == nil && !strings.Contains(out, "max_len=1364") {
+				err = fmt.Errorf("it does not yet: %s", out)
+			}
+			return err
+		}))
+	} else {
+		s.ok("run", "--once")
+	}
 	beside("MTU lowered to 1400", 1400-36)
 }
 

@@ -36,6 +36,9 @@ type Path struct {
 	Local []netip.Addr
 	// HasNeighbor tells that the next hop's link-layer address is known.
 	HasNeighbor bool
+	// Unnoticed is the next hop's link-layer address where the kernel has just heard it, and Open vSwitch, whose tunnel it
+	// is, has not; "" otherwise.
+	Unnoticed string
 	// Held tells that the route is gone, a moment ago only: what is programmed stays for now.
 	Held bool
 	// OwnAddress tells that the collector is an address of this very host.

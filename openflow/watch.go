@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+
+	"github.com/ovs-erspan/ovs-erspan/flows"
 )
 
 // Watch tells of changes of the bridge's flows, by whomever they are made: the channel receives after a change, several
@@ -26,8 +28,12 @@ func (c *Client) Watch(ctx context.Context, bridge string) (<-chan struct{}, err
 		defer conn.Close()
 		defer release()
 		for {
-			if _, err := conn.answer(typeMultipartReply); err != nil {
+			m, err := conn.answer(typeMultipartReply)
+			if err != nil {
 				return
+			}
+			if onlyTouched(m.body) {
+				continue
 			}
 			select {
 			case changes <- struct{}{}:
@@ -58,4 +64,24 @@ func (c *connection) monitor(ctx context.Context) error {
 	}
 	_, err := c.answer(typeMultipartReply)
 	return err
+}
+
+// onlyTouched tells whether the updates are of the flow alone that Touch adds again: that changes nothing, and whoever
+// touches because something changed would never come to an end.
+func onlyTouched(body []byte) bool {
+	const full, tableAt = 5, 4 // ofp_flow_update_full up to its table (section 7.3.5.17.2)
+	if len(body) < 8 {
+		return false
+	}
+	for rest := body[8:]; len(rest) > 0; {
+		if len(rest) < full {
+			return false
+		}
+		length := int(binary.BigEndian.Uint16(rest))
+		if length < full || length > len(rest) || flows.Table(rest[tableAt]) != flows.TableTouch {
+			return false
+		}
+		rest = rest[length:]
+	}
+	return true
 }

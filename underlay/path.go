@@ -120,6 +120,9 @@ func (q query) find(key flows.PathKey) (flows.Path, error) {
 	}
 	n, err := q.neighbor(r.LinkIndex, path.NextHop)
 	path.HasNeighbor = n.State&usable != 0
+	if n.State&confirmed != 0 {
+		path.Unnoticed = n.HardwareAddr.String() // the caller knows who has noticed
+	}
 	return path, err
 }
 
@@ -145,6 +148,9 @@ func (q query) link(index int) (link, error) {
 	q.links[index] = link{l.Attrs().Name, l.Attrs().MTU, toAddrs(addrs)}
 	return q.links[index], nil
 }
+
+// confirmed are the states in which the address is sure to be right.
+const confirmed = unix.NUD_REACHABLE | unix.NUD_PERMANENT
 
 // usable are the states of a neighbour whose link-layer address can be sent to (rtnetlink(7), NUD_*).
 const usable = unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE | unix.NUD_PERMANENT | unix.NUD_NOARP

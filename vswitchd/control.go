@@ -141,6 +141,13 @@ func (c *connection) awake(ctx context.Context, done <-chan error) error {
 	}
 }
 
+// SetNeighbor has native tunnels know the link-layer address of a next hop (`ovs-appctl tnl/neigh/set`), as if it had
+// answered just now.
+func (c *Client) SetNeighbor(ctx context.Context, bridge string, hop netip.Addr, address string) error {
+	_, err := c.Call(ctx, "tnl/neigh/set", bridge, hop.String(), address)
+	return err
+}
+
 // Neighbors are the next hops whose link-layer address native tunnels know (`ovs-appctl tnl/neigh/show`), by the bridge
 // that they are reached through.
 func (c *Client) Neighbors(ctx context.Context) (map[string]map[netip.Addr]bool, error) {
