@@ -64,6 +64,7 @@ func (c *Controller) canonical(ctx context.Context, p *Plan) error {
 		if err != nil {
 			return err
 		}
+		flows.Expire(lines, p.Input.Sessions, c.Now())
 		p.Flows[tb.Name] = lines
 	}
 	return nil

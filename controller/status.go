@@ -12,8 +12,9 @@ func Statuses(wish session.Wish, program flows.Program, now time.Time) map[strin
 	all := map[string]session.Status{}
 	for _, s := range wish.Sessions {
 		out := program.Outcomes[s.Name]
-		if out == nil {
-			continue // past its time
+		if out == nil { // past its time
+			all[s.Name] = session.Status{State: session.Disabled, Reason: flows.ReasonExpired, Message: "its time ended at " + s.ExpiresAt.UTC().Format(time.RFC3339)}
+			continue
 		}
 		st := session.Status{State: out.State, Reason: out.Reason, Message: out.Message}
 		if s.ERSPAN.SessionID != nil {

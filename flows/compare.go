@@ -36,7 +36,7 @@ func Compare(is, wished []Line) FlowChanges {
 	for _, l := range wished {
 		// OpenFlow's delete takes more specific flows with it. Cookies, which it also compares, keep ours apart; where
 		// a stranger's flow has one of our cookies, the flow that may have gone with it is added again.
-		if h, ok := have[l.Key()]; !ok || h != l || deleted[l.Cookie] {
+		if h, ok := have[l.Key()]; !ok || !h.same(l) || deleted[l.Cookie] {
 			c.Add = append(c.Add, l)
 		}
 	}

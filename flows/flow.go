@@ -36,6 +36,8 @@ type Line struct {
 	Cookie   Cookie
 	Match    string
 	Actions  string
+	// Expires is when the flow ends by itself, in seconds of Unix time; 0 is never.
+	Expires int64
 }
 
 // Line renders the flow. With a user's expression in the match it is not yet in canonical form.
@@ -48,7 +50,7 @@ func (f Flow) Line() Line {
 	for i, a := range f.Actions {
 		actions[i] = string(a)
 	}
-	return Line{f.Table, f.Priority, f.Cookie, strings.Join(fields, ","), strings.Join(actions, ",")}
+	return Line{Table: f.Table, Priority: f.Priority, Cookie: f.Cookie, Match: strings.Join(fields, ","), Actions: strings.Join(actions, ",")}
 }
 
 // String is the line as ovs-ofctl(8) reads it in a flow file.

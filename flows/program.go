@@ -56,6 +56,7 @@ type CollectorOutcome struct {
 const (
 	ReasonInForce        = "InForce"
 	ReasonDisabled       = "Disabled"
+	ReasonExpired        = "Expired"
 	ReasonBridgeMissing  = "BridgeMissing"
 	ReasonSourceMissing  = "SourceMissing"
 	ReasonSourceIdentity = "SourceIdentityChanged"

@@ -204,11 +204,11 @@ func TestPacketBudget(t *testing.T) {
 }
 
 func TestCompare(t *testing.T) {
-	a := Line{TableFilter, 100, NewCookie(StagePermit, 1), "tcp,reg0=0x1", "goto_table:30"}
-	b := Line{TableFilter, 100, NewCookie(StagePermit+1, 1), "udp,reg0=0x1", "goto_table:30"}
+	a := Line{TableFilter, 100, NewCookie(StagePermit, 1), "tcp,reg0=0x1", "goto_table:30", 0}
+	b := Line{TableFilter, 100, NewCookie(StagePermit+1, 1), "udp,reg0=0x1", "goto_table:30", 0}
 	changed := a
 	changed.Actions = "drop"
-	stranger := Line{TableFilter, 100, a.Cookie, "reg0=0x1", "drop"}
+	stranger := Line{TableFilter, 100, a.Cookie, "reg0=0x1", "drop", 0}
 	for name, tt := range map[string]struct {
 		is, wished []Line
 		want       FlowChanges

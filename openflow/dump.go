@@ -46,6 +46,7 @@ func parseEntry(line string) (flows.Entry, error) {
 	// priority has no last part.
 	parts := strings.Split(strings.TrimSuffix(head, ","), ", ")
 	var extra []string
+	var hard uint64
 	for i, part := range parts {
 		name, value, _ := strings.Cut(part, "=")
 		var err error
@@ -64,6 +65,8 @@ func parseEntry(line string) (flows.Entry, error) {
 			e.Bytes, err = strconv.ParseUint(value, 10, 64)
 		case "duration":
 			e.Age, err = time.ParseDuration(value)
+		case "hard_timeout":
+			hard, err = strconv.ParseUint(value, 10, 16)
 		case "idle_age", "hard_age":
 		default:
 			if i == len(parts)-1 {
@@ -76,7 +79,8 @@ func parseEntry(line string) (flows.Entry, error) {
 			return e, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	// Timeouts and flags make a flow another flow than ours, which have none.
+	e.Expires = flows.ExpiryOf(uint16(hard), e.Age, time.Now())
+	// Idle timeouts and flags make a flow another flow than ours, which have none.
 	if len(extra) > 0 {
 		e.Actions += " with " + strings.Join(extra, " ")
 	}

@@ -45,7 +45,8 @@ func flowMod(command byte, l flows.Line) ([]byte, error) {
 	b := make([]byte, 0, 40+len(match)+len(instructions))
 	b = binary.BigEndian.AppendUint64(b, uint64(l.Cookie))
 	b = binary.BigEndian.AppendUint64(b, mask)
-	b = append(b, byte(l.Table), command, 0, 0, 0, 0) // no timeouts
+	b = append(b, byte(l.Table), command, 0, 0) // no idle timeout
+	b = binary.BigEndian.AppendUint16(b, l.HardTimeout(time.Now()))
 	b = binary.BigEndian.AppendUint16(b, uint16(l.Priority))
 	b = binary.BigEndian.AppendUint32(b, noBuffer)
 	b = binary.BigEndian.AppendUint32(b, anyPort)
@@ -165,9 +166,9 @@ const statsLen = 48 + 4
 
 // decodeStats reads one ofp_flow_stats.
 func decodeStats(b []byte) (flows.Entry, error) {
-	timeouts, flags := binary.BigEndian.Uint32(b[14:]), binary.BigEndian.Uint16(b[18:])
-	if timeouts != 0 || flags != 0 {
-		return flows.Entry{}, notNative("a flow with timeouts or flags") // no flow of ours; ovs-ofctl says it in words
+	idle, hard, flags := binary.BigEndian.Uint16(b[14:]), binary.BigEndian.Uint16(b[16:]), binary.BigEndian.Uint16(b[18:])
+	if idle != 0 || flags != 0 {
+		return flows.Entry{}, notNative("a flow with an idle timeout or flags") // no flow of ours; ovs-ofctl says it in words
 	}
 	matchLen := int(binary.BigEndian.Uint16(b[50:]))
 	padded := (matchLen + 7) / 8 * 8
@@ -182,6 +183,7 @@ func decodeStats(b []byte) (flows.Entry, error) {
 		Packets: binary.BigEndian.Uint64(b[32:]), Bytes: binary.BigEndian.Uint64(b[40:]),
 		Age: time.Duration(binary.BigEndian.Uint32(b[4:]))*time.Second + time.Duration(binary.BigEndian.Uint32(b[8:])),
 	}
+	e.Expires = flows.ExpiryOf(hard, e.Age, time.Now())
 	var err error
 	if e.Match, err = decodeMatch(b[52 : 48+matchLen]); err != nil {
 		return e, err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"time"
 
 	"github.com/digitalocean/go-openvswitch/ovs"
 
@@ -48,9 +49,13 @@ func (c *Client) execDump(ctx context.Context, bridge string) ([]flows.Entry, er
 }
 
 func writerFlow(l flows.Line) *ovs.Flow {
+	matches := textMatch(l.Match)
+	if n := l.HardTimeout(time.Now()); n != 0 {
+		matches = append(matches, text(fmt.Sprintf("hard_timeout=%d", n))) // go-openvswitch has no field for it
+	}
 	return &ovs.Flow{
 		Table: int(l.Table), Priority: l.Priority, Cookie: uint64(l.Cookie),
-		Matches: textMatch(l.Match), Actions: []ovs.Action{text(l.Actions)},
+		Matches: matches, Actions: []ovs.Action{text(l.Actions)},
 	}
 }
 

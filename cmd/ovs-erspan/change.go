@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
 	"github.com/ovs-erspan/ovs-erspan/session"
@@ -88,7 +89,7 @@ func (h *host) check(ctx context.Context, w *session.Wish, was []session.Stored,
 			faults = append(faults, err)
 			continue
 		}
-		if err := supported(s.Session); err != nil {
+		if err := h.supported(s.Session); err != nil {
 			faults = append(faults, err)
 			continue
 		}
@@ -121,12 +122,25 @@ func (h *host) check(ctx context.Context, w *session.Wish, was []session.Stored,
 }
 
 // supported refuses what the format can say and this version cannot do.
-func supported(s session.Session) error {
-	switch {
-	case s.Type == session.Destination:
+func (h *host) supported(s session.Session) error {
+	if s.Type == session.Destination {
 		return fmt.Errorf("session %q: type destination: not supported by this version, which has source sessions only", s.Name)
-	case s.ExpiresAt != nil:
-		return fmt.Errorf("session %q: expiresAt: not supported by this version: remove the session by command", s.Name)
+	}
+	return h.checkExpiry(s)
+}
+
+// checkExpiry refuses an end that is over, and one that nobody would see to.
+func (h *host) checkExpiry(s session.Session) error {
+	if s.ExpiresAt == nil {
+		return nil
+	}
+	left := time.Until(*s.ExpiresAt)
+	if left <= 0 {
+		return fmt.Errorf("session %q: expiresAt %s: is over: want a time to come", s.Name, s.ExpiresAt.Format(time.RFC3339))
+	}
+	if d, ok := readSign(h.app.rundir); (!ok || d.hung()) && left > flows.MaxHardTimeout {
+		return fmt.Errorf("session %q: expires in %s: no daemon is running to remove it, and a flow of Open vSwitch can end by itself after %s at most: choose a shorter time, or start the daemon ('ovs-erspan run')",
+			s.Name, left.Round(time.Second), flows.MaxHardTimeout)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -24,6 +25,7 @@ type sessionFlags struct {
 	sessionID, index, hwid     string
 	permit, both, deny         []string
 	snaplen, origin, dscp, ttl string
+	expiresIn                  time.Duration
 }
 
 func (f *sessionFlags) register(flags *pflag.FlagSet) {
@@ -44,6 +46,7 @@ func (f *sessionFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.origin, "origin", "", "local `address` that copies come from (default by route)")
 	flags.StringVar(&f.dscp, "dscp", "", "DSCP of the outer header, 0..63 (default 0)")
 	flags.StringVar(&f.ttl, "ttl", "", "TTL of the outer header, 1..255 (default 64)")
+	flags.DurationVar(&f.expiresIn, "expires-in", 0, "the session ends and is removed after this `time`, such as 90m (default never)")
 	flags.BoolVar(&f.allowMissing, "allow-missing", false, "accept sources that do not exist yet")
 	flags.StringVar(&f.description, "description", "", "a `text` for people")
 }
@@ -58,7 +61,7 @@ func (f *sessionFlags) complete(a *app, cmd *cobra.Command) {
 	must(cmd.RegisterFlagCompletionFunc("direction", fixed("ingress", "egress", "both")))
 	must(cmd.RegisterFlagCompletionFunc("erspan-version", fixed("1\tType II", "2\tType III")))
 	must(cmd.RegisterFlagCompletionFunc("snaplen", fixed("auto", "off")))
-	for _, name := range []string{"vlan", "collector", "session-id", "index", "hwid", "match", "match-both-ways", "deny", "origin", "dscp", "ttl", "description"} {
+	for _, name := range []string{"vlan", "collector", "session-id", "index", "hwid", "match", "match-both-ways", "deny", "origin", "dscp", "ttl", "expires-in", "description"} {
 		must(cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions))
 	}
 }
@@ -113,6 +116,13 @@ func (f *sessionFlags) apply(flags *pflag.FlagSet, s *session.Session) error {
 	given("ttl", number(f.ttl, &s.TTL))
 	given("snaplen", func() (err error) { s.Snaplen, err = session.ParseSnaplen(f.snaplen); return err })
 	given("origin", func() (err error) { s.Origin, err = parseAddress(f.origin); return err })
+	given("expires-in", func() error {
+		end := time.Now().Add(f.expiresIn).UTC().Truncate(time.Millisecond)
+		if s.ExpiresAt = &end; f.expiresIn < time.Second {
+			return fmt.Errorf("%s: want at least 1s", f.expiresIn)
+		}
+		return nil
+	})
 	given("match", func() error {
 		s.Match = replaceRules(s.Match, f.permit, func(r session.Rule) bool { return r.Permit != "" }, func(e string) session.Rule { return session.Rule{Permit: e} })
 		return notEmpty(f.permit)

@@ -201,6 +201,7 @@ var defaults = map[string]func(*session.Session){
 	"origin":        func(s *session.Session) { s.Origin = netip.Addr{} },
 	"dscp":          func(s *session.Session) { s.DSCP = nil },
 	"ttl":           func(s *session.Session) { s.TTL = nil },
+	"expires-in":    func(s *session.Session) { s.ExpiresAt = nil },
 	"allow-missing": func(s *session.Session) { s.AllowMissing = false },
 }
 

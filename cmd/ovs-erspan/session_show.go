@@ -74,6 +74,9 @@ func showText(v sessionView, last []sessionView) string {
 	if v.Effective != nil && len(v.Effective.Ports) > 0 {
 		line("Mirrored now", "%s", strings.Join(v.Effective.Ports, ", "))
 	}
+	if s.ExpiresAt != nil {
+		line("Ends", "%s (in %s)", s.ExpiresAt.Local().Format(time.RFC3339), max(0, time.Until(*s.ExpiresAt)).Round(time.Second))
+	}
 	for _, r := range s.Match {
 		switch {
 		case r.Deny != "":
