@@ -122,3 +122,31 @@ func NotInForce(p Program, rows Changes, flowChanges map[string]FlowChanges) map
 	}
 	return concerned
 }
+
+// CountAll reads the counters of all sessions out of the flows of their tap bridges, by name.
+func CountAll(p Program, entries map[string][]Entry) map[string]Counters {
+	type number struct {
+		bridge string
+		n      uint32
+	}
+	index := map[number][]Entry{} // by the number in the cookie: a slot or a tap's
+	for bridge, list := range entries {
+		for _, e := range list {
+			key := number{bridge, e.Cookie.Slot()}
+			index[key] = append(index[key], e)
+		}
+	}
+	counted := make(map[string]Counters, len(p.Outcomes))
+	for name, out := range p.Outcomes {
+		numbers := map[uint32]bool{out.Slot: true}
+		for _, t := range out.Taps {
+			numbers[uint32(t.OFPort)] = true
+		}
+		var concerned []Entry
+		for n := range numbers {
+			concerned = append(concerned, index[number{out.TapBridge, n}]...)
+		}
+		counted[name] = CountSession(out, concerned)
+	}
+	return counted
+}

@@ -14,8 +14,9 @@ openflow   flows
 vswitchd
 underlay   flows
 controller session flows
+metrics    session flows controller
 capture    erspan session
-cmd/ovs-erspan erspan session flows ovsdb openflow vswitchd underlay controller capture e2e/lab
+cmd/ovs-erspan erspan session flows ovsdb openflow vswitchd underlay controller metrics capture e2e/lab
 e2e/lab
 '
 # A library, and the only package that may know it.
@@ -23,6 +24,7 @@ libraries='
 github.com/ovn-kubernetes/libovsdb ovsdb
 github.com/digitalocean/go-openvswitch openflow
 github.com/vishvananda/netlink underlay|e2e/lab
+github.com/prometheus/client_golang metrics
 '
 
 failed=0

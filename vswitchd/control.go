@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -174,4 +175,27 @@ func (c *Client) Neighbors(ctx context.Context) (map[string]map[netip.Addr]bool,
 		known[fields[2]][addr] = true
 	}
 	return known, nil
+}
+
+// Megaflows counts the flows that each datapath has cached (`ovs-appctl upcall/show`).
+func (c *Client) Megaflows(ctx context.Context) (map[string]int, error) {
+	out, err := c.Call(ctx, "upcall/show")
+	if err != nil {
+		return nil, err
+	}
+	// netdev@ovs-netdev:
+	//   flows         : (current 3) (avg 2) (max 5) (limit 10000)
+	counts := map[string]int{}
+	datapath := ""
+	for line := range strings.Lines(out) {
+		if name, ok := strings.CutSuffix(strings.TrimSpace(line), ":"); ok && !strings.HasPrefix(line, " ") {
+			datapath = name
+			continue
+		}
+		_, after, ok := strings.Cut(line, "(current ")
+		if n, err := strconv.Atoi(strings.SplitN(after, ")", 2)[0]); ok && err == nil && datapath != "" {
+			counts[datapath] = n
+		}
+	}
+	return counts, nil
 }

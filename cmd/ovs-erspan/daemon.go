@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"sync"
 	"time"
@@ -12,9 +13,11 @@ import (
 	"golang.org/x/term"
 
 	"github.com/ovs-erspan/ovs-erspan/controller"
+	"github.com/ovs-erspan/ovs-erspan/metrics"
 	"github.com/ovs-erspan/ovs-erspan/openflow"
 	"github.com/ovs-erspan/ovs-erspan/ovsdb"
 	"github.com/ovs-erspan/ovs-erspan/underlay"
+	"github.com/ovs-erspan/ovs-erspan/vswitchd"
 )
 
 // daemon is `run` without --once.
@@ -22,6 +25,7 @@ type daemon struct {
 	app  *app
 	log  *slog.Logger
 	ofc  *openflow.Client
+	met  *metrics.Metrics
 	lock *lock // nil until the run directory is there and the lock is ours
 
 	mu   sync.Mutex // of what follows
@@ -41,9 +45,17 @@ func (a *app) daemonLog() *slog.Logger {
 	return slog.New(slog.NewJSONHandler(a.err, options))
 }
 
-func (a *app) runDaemon(ctx context.Context) error {
+func (a *app) runDaemon(ctx context.Context, listen string) error {
 	d := &daemon{app: a, log: a.daemonLog(), ofc: openflow.New(a.rundir), sign: sign{PID: os.Getpid()}}
 	defer d.ofc.Close()
+	scraped := openflow.New(a.rundir) // a scrape must not wait for a reconcile's use of the connection
+	defer scraped.Close()
+	d.met = metrics.New(programVersion(), scraped, vswitchd.New(a.rundir))
+	if listen != "" {
+		if _, _, err := net.SplitHostPort(listen); err != nil {
+			return refuse(fmt.Errorf("--listen %q: want ADDRESS:PORT, such as 127.0.0.1:9475: %w", listen, err))
+		}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	loop := &controller.Loop{
@@ -59,6 +71,10 @@ func (a *app) runDaemon(ctx context.Context) error {
 	d.log.Info("ovs-erspan keeps this Open vSwitch as its sessions wish", "ovs-rundir", a.rundir, "version", programVersion())
 	var life sync.WaitGroup
 	life.Go(func() { d.live(ctx) })
+	if listen != "" {
+		life.Go(func() { d.serve(ctx, listen) })
+	}
+	d.notify(ctx, &life)
 	loop.Run(ctx)
 	life.Wait()
 	if err := context.Cause(ctx); errors.Is(err, errSecondDaemon) {
@@ -110,6 +126,7 @@ func (d *daemon) setLock(l *lock) {
 
 // observe keeps the sign of life true.
 func (d *daemon) observe(e controller.Event) {
+	d.met.Observe(e)
 	if !e.Reconciled && e.Err == nil {
 		return
 	}

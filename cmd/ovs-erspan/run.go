@@ -13,7 +13,10 @@ import (
 )
 
 func newRunCommand(a *app) *cobra.Command {
-	var once bool
+	var (
+		once   bool
+		listen string
+	)
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "The daemon: keep every bridge what the sessions wish",
@@ -22,18 +25,21 @@ MTU change and when Open vSwitch comes back, and every half minute anyway. It ma
 ends, what is programmed stays in force. Other commands hand their changes over to it while it runs.
 
 With --once: reconcile once and end.`,
-		Example: `  ovs-erspan run
+		Example: `  ovs-erspan run --listen 127.0.0.1:9475
   ovs-erspan run --once`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !once {
-				return a.runDaemon(cmd.Context())
+				return a.runDaemon(cmd.Context(), listen)
 			}
 			return a.withHost(cmd.Context(), runOnce)
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "reconcile once and end")
+	cmd.Flags().StringVar(&listen, "listen", "", "serve /metrics, /healthz and /readyz over HTTP on this `address`, such as 127.0.0.1:9475 (default: do not)")
+	cmd.MarkFlagsMutuallyExclusive("once", "listen")
+	must(cmd.RegisterFlagCompletionFunc("listen", cobra.FixedCompletions([]string{"127.0.0.1:9475"}, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
 }
 

@@ -58,14 +58,10 @@ func (h *host) views(ctx context.Context) ([]sessionView, error) {
 	}
 	pending := flows.NotInForce(plan.Program, plan.Rows, changes)
 	status := controller.Statuses(wish, plan.Program, time.Now())
+	counted := flows.CountAll(plan.Program, there)
 	var views []sessionView
 	for _, s := range wish.Sessions {
-		out := plan.Program.Outcomes[s.Name]
-		entries := []flows.Entry(nil)
-		if out != nil {
-			entries = there[out.TapBridge]
-		}
-		v := view(s, status[s.Name], flows.CountSession(out, entries))
+		v := view(s, status[s.Name], counted[s.Name])
 		v.Status.Generation, v.Status.ObservedGeneration = wish.Generation, wish.InForce
 		if pending[s.Name] && (v.Status.State == session.Active || v.Status.State == session.Degraded) {
 			v.Status.State, v.Status.Reason = session.Pending, flows.ReasonNotInForce

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+)
+
+// listenRetry is how often a port that is taken is tried.
+const listenRetry = 5 * time.Second
+
+// serve serves metrics and health until ctx is done. A port that is taken is no reason to leave sessions alone: it is
+// told of, and tried again.
+func (d *daemon) serve(ctx context.Context, address string) {
+	server := &http.Server{Handler: d.met.Handler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 14}
+	defer context.AfterFunc(ctx, func() { server.Close() })()
+	told := false
+	for ctx.Err() == nil {
+		var config net.ListenConfig
+		listener, err := config.Listen(ctx, "tcp", address)
+		if err == nil {
+			d.log.Info("metrics and health are served", "address", listener.Addr().String())
+			told = false
+			err = server.Serve(listener)
+		}
+		if ctx.Err() != nil || errors.Is(err, http.ErrServerClosed) {
+			return
+		}
+		if !told {
+			d.log.Error("metrics and health cannot be served; it is tried again", "address", address, "error", err)
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(listenRetry):
+		}
+	}
+}
+
+// notify tells systemd (sd_notify(3)) that the daemon is ready, which it is also where Open vSwitch is not there yet, and
+// then, where the unit asks for it, that it lives. Without systemd it does nothing.
+func (d *daemon) notify(ctx context.Context, running *sync.WaitGroup) {
+	tell := func(state string) {
+		if _, err := sd.SdNotify(false, state); err != nil {
+			d.log.Debug("cannot notify systemd", "error", err)
+		}
+	}
+	tell(sd.SdNotifyReady)
+	interval, err := sd.SdWatchdogEnabled(false)
+	if err != nil {
+		d.log.Warn("the watchdog of systemd is not served", "error", err)
+	}
+	running.Go(func() {
+		defer tell(sd.SdNotifyStopping)
+		var tick <-chan time.Time
+		if interval > 0 {
+			ticker := time.NewTicker(interval / 3)
+			defer ticker.Stop()
+			tick = ticker.C
+		}
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick:
+				if why := d.met.Stuck(); why != "" {
+					d.log.Error("stuck: the watchdog is not served any more", "error", why)
+					continue
+				}
+				state := "in force"
+				if why := d.met.NotReady(); why != "" {
+					state = "trying: " + why
+				}
+				tell(fmt.Sprintf("%s\nSTATUS=%s", sd.SdNotifyWatchdog, oneLine(errors.New(state))))
+			}
+		}
+	})
+}

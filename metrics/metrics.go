@@ -1,0 +1,238 @@
+package metrics
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/ovs-erspan/ovs-erspan/controller"
+	"github.com/ovs-erspan/ovs-erspan/flows"
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// Bridges reads flows with their counters (package openflow).
+type Bridges interface {
+	Dump(ctx context.Context, bridge string) ([]flows.Entry, error)
+}
+
+// Datapaths counts megaflows by datapath (package vswitchd).
+type Datapaths interface {
+	Megaflows(ctx context.Context) (map[string]int, error)
+}
+
+const (
+	// scrapeTimeout bounds what a scrape asks of Open vSwitch.
+	scrapeTimeout = 3 * time.Second
+	// stuckLimit is how long a reconcile may take before the daemon counts as stuck; the loop gives up earlier.
+	stuckLimit = time.Minute
+)
+
+// Metrics is what the daemon shows. Its methods may be called concurrently.
+type Metrics struct {
+	registry  *prometheus.Registry
+	bridges   Bridges
+	datapaths Datapaths
+	now       func() time.Time
+
+	reconciles *prometheus.CounterVec
+	durations  prometheus.Histogram
+	retries    prometheus.Counter
+	rows, mods prometheus.Counter
+
+	mu        sync.Mutex // of what follows
+	connected bool
+	serving   bool
+	begun     time.Time // of the reconcile under way; zero: none is
+	last      time.Time // when the last successful reconcile ended
+	err       error     // of the last reconcile or connection
+	result    controller.Result
+}
+
+// New makes metrics that show a loop that has done nothing yet.
+func New(version string, bridges Bridges, datapaths Datapaths) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry(), bridges: bridges, datapaths: datapaths, now: time.Now}
+	m.reconciles = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "ovs_erspan_reconciles_total", Help: "Reconciles, by result: changed, nothing (to do), failed.",
+	}, []string{"result"})
+	for _, result := range []string{"changed", "nothing", "failed"} {
+		m.reconciles.WithLabelValues(result)
+	}
+	m.durations = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "ovs_erspan_reconcile_duration_seconds", Help: "How long reconciles take.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	})
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+		m.registry.MustRegister(c)
+		return c
+	}
+	m.retries = counter("ovs_erspan_retries_total", "Reconciles that were tried again after a failure.")
+	m.rows = counter("ovs_erspan_rows_changed_total", "Rows of OVSDB that reconciles added, changed or removed.")
+	m.mods = counter("ovs_erspan_flows_changed_total", "OpenFlow flows that reconciles added, changed or removed.")
+	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "ovs_erspan_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version},
+	}, func() float64 { return 1 })
+	m.registry.MustRegister(m.reconciles, m.durations, build, m,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Observe is told what the loop does.
+func (m *Metrics) Observe(e controller.Event) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.connected, m.serving = e.Connected, e.Connected && e.Serving
+	m.begun = time.Time{}
+	if e.Begin {
+		m.begun = m.now()
+		return
+	}
+	m.err = e.Err
+	if !e.Reconciled {
+		return
+	}
+	m.durations.Observe(e.Duration.Seconds())
+	if e.Retry {
+		m.retries.Inc()
+	}
+	switch {
+	case e.Err != nil || len(e.Result.Failed) > 0:
+		m.reconciles.WithLabelValues("failed").Inc()
+	case e.Result.Changed():
+		m.reconciles.WithLabelValues("changed").Inc()
+	default:
+		m.reconciles.WithLabelValues("nothing").Inc()
+	}
+	m.rows.Add(float64(e.Result.RowOps))
+	m.mods.Add(float64(e.Result.FlowMods))
+	if e.Err == nil {
+		m.last, m.result = m.now(), e.Result
+	}
+}
+
+// What is known of sessions and bridges is put together when it is asked for: so what is removed disappears.
+var (
+	packets   = desc("session_packets_total", "Packets of a session at a stage: tapped (shared by sessions on one tap), guarded, matched, filtered, sent.", "session", "bridge", "stage")
+	bytes     = desc("session_bytes_total", "Bytes of a session's frames at a stage, before any cut.", "session", "bridge", "stage")
+	state     = desc("session_state", "1 for the state that a session is in, 0 for the others.", "session", "bridge", "state")
+	since     = desc("session_state_since_timestamp_seconds", "Since when a session is in its state, for the reason that is a label.", "session", "bridge", "reason")
+	expires   = desc("session_expires_timestamp_seconds", "When a session that expires does.", "session", "bridge")
+	sessions  = desc("sessions", "Sessions that are wished for.")
+	wished    = desc("generation", "Generation of the wish that was last reconciled.")
+	lastDone  = desc("last_reconcile_timestamp_seconds", "When the last successful reconcile ended; 0: there was none.")
+	ovsdb     = desc("ovsdb_connected", "Whether there is a connection to ovsdb-server.")
+	vswitchd  = desc("vswitchd_up", "Whether ovs-vswitchd answered the last reconcile.")
+	openflow  = desc("openflow_up", "Whether the flows of a tap bridge could be seen and changed by the last reconcile.", "bridge")
+	megaflows = desc("megaflows", "Megaflows of a datapath, production's included.", "datapath")
+	failed    = desc("scrape_failed", "Whether Open vSwitch could not be asked for counters.")
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("ovs_erspan_"+name, help, labels, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{packets, bytes, state, since, expires, sessions, wished, lastDone, ovsdb, vswitchd, openflow, megaflows, failed} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(out chan<- prometheus.Metric) {
+	m.mu.Lock()
+	connected, serving, last, err, r := m.connected, m.serving, m.last, m.err, m.result
+	m.mu.Unlock()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	gauge(ovsdb, truth(connected))
+	gauge(vswitchd, truth(serving))
+	gauge(wished, float64(r.Generation))
+	gauge(sessions, float64(len(r.Status)))
+	gauge(lastDone, unix(last))
+	m.states(gauge, r, connected && err == nil)
+	if !serving {
+		gauge(failed, 1)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	ok := m.counters(ctx, out, r, gauge)
+	counts, err := m.datapaths.Megaflows(ctx)
+	for _, datapath := range slices.Sorted(maps.Keys(counts)) {
+		gauge(megaflows, float64(counts[datapath]), datapath)
+	}
+	gauge(failed, truth(!ok || err != nil))
+}
+
+// states shows each session's state; while nothing can be done about sessions none is Active.
+func (m *Metrics) states(gauge func(*prometheus.Desc, float64, ...string), r controller.Result, working bool) {
+	bridges := map[string]string{}
+	for _, s := range r.Wish.Sessions {
+		bridges[s.Name] = s.Bridge
+		if s.ExpiresAt != nil {
+			gauge(expires, unix(*s.ExpiresAt), s.Name, s.Bridge)
+		}
+	}
+	for name, st := range r.Status {
+		if !working && st.State != session.Disabled {
+			st.State, st.Reason = session.Pending, flows.ReasonUnreachable
+		}
+		for _, each := range []session.State{session.Active, session.Pending, session.Degraded, session.Failed, session.Disabled} {
+			gauge(state, truth(st.State == each), name, bridges[name], string(each))
+		}
+		gauge(since, unix(st.Since), name, bridges[name], st.Reason)
+	}
+}
+
+// counters shows what was counted at each stage; it is false where a bridge could not be asked.
+func (m *Metrics) counters(ctx context.Context, out chan<- prometheus.Metric, r controller.Result, gauge func(*prometheus.Desc, float64, ...string)) bool {
+	ok := true
+	entries := map[string][]flows.Entry{}
+	for bridge := range r.Plan.Flows {
+		if r.Plan.Input.State.Bridges[bridge] == nil {
+			continue
+		}
+		gauge(openflow, truth(r.Failed[bridge] == nil), bridge)
+		there, err := m.bridges.Dump(ctx, bridge)
+		ok = ok && err == nil
+		entries[bridge] = there
+	}
+	counted := flows.CountAll(r.Plan.Program, entries)
+	for _, s := range r.Wish.Sessions {
+		outcome := r.Plan.Program.Outcomes[s.Name]
+		if outcome == nil || entries[outcome.TapBridge] == nil {
+			continue
+		}
+		c := counted[s.Name]
+		for _, stage := range []struct {
+			name  string
+			count flows.Count
+		}{{"tapped", c.Tapped}, {"guarded", c.Guarded}, {"matched", c.Matched}, {"filtered", c.Filtered}, {"sent", c.Sent}} {
+			out <- prometheus.MustNewConstMetric(packets, prometheus.CounterValue, float64(stage.count.Packets), s.Name, s.Bridge, stage.name)
+			out <- prometheus.MustNewConstMetric(bytes, prometheus.CounterValue, float64(stage.count.Bytes), s.Name, s.Bridge, stage.name)
+		}
+	}
+	return ok
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// unix is a time as Prometheus has it; 0 for the zero time.
+func unix(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}
