@@ -63,7 +63,7 @@ func TestMetricsAndHealth(t *testing.T) {
 	s.must(s.host.Do(func() (err error) { taken, err = net.Listen("tcp", address); return err }))
 	d := s.daemon("--listen", address).ready()
 	d.logged("address already in use")
-	s.add("one", "--source", "vnet0")
+	s.add("one", "--source", "vnet0", "--match", "icmp")
 	s.copies(1)
 	s.must(taken.Close())
 
