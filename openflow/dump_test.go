@@ -20,8 +20,8 @@ func TestParseEntry(t *testing.T) {
 			Line: flows.Line{Table: 9, Priority: 7, Actions: "drop"}, Age: 2 * time.Second},
 		"cookie=0x0, duration=2s, table=9, n_packets=0, n_bytes=0, tcp,tp_dst=1 actions=drop": {
 			Line: flows.Line{Table: 9, Priority: 32768, Match: "tcp,tp_dst=1", Actions: "drop"}, Age: 2 * time.Second},
-		"cookie=0x1, duration=2s, table=1, n_packets=0, n_bytes=0, hard_timeout=60, idle_age=2, priority=1,ip actions=drop": {
-			Line: flows.Line{Table: 1, Priority: 1, Cookie: 1, Match: "ip", Actions: "drop with hard_timeout=60"}, Age: 2 * time.Second},
+		"cookie=0x1, duration=2s, table=1, n_packets=0, n_bytes=0, idle_timeout=60, idle_age=2, priority=1,ip actions=drop": {
+			Line: flows.Line{Table: 1, Priority: 1, Cookie: 1, Match: "ip", Actions: "drop with idle_timeout=60"}, Age: 2 * time.Second},
 		"cookie=0x1, duration=2s, table=1, n_packets=0, n_bytes=0, reset_counts priority=1,ip actions=drop": {
 			Line: flows.Line{Table: 1, Priority: 1, Cookie: 1, Match: "ip", Actions: "drop with reset_counts"}, Age: 2 * time.Second},
 	} {
@@ -32,6 +32,15 @@ func TestParseEntry(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", line, diff)
 		}
+	}
+}
+
+// TestParseEntryThatEnds: a flow's hard timeout becomes the moment of its end.
+func TestParseEntryThatEnds(t *testing.T) {
+	before := time.Now().Add(58 * time.Second).Round(time.Second).Unix()
+	e, err := parseEntry("cookie=0x1, duration=2s, table=1, n_packets=0, n_bytes=0, hard_timeout=60, priority=1,ip actions=drop")
+	if err != nil || e.Actions != "drop" || e.Expires < before || e.Expires > time.Now().Add(59*time.Second).Unix() {
+		t.Errorf("%+v, %v", e, err)
 	}
 }
 

@@ -225,8 +225,8 @@ func TestNativeLeavesTheRest(t *testing.T) {
 			t.Errorf("%s: %v, %v", a, there, err)
 		}
 	}
-	s.Run("ovs-ofctl", "-O", "OpenFlow15", "add-flow", "br-t", "table=3,priority=7,hard_timeout=60,actions=drop")
-	if there, err := c.Dump(ctx, "br-t"); err != nil || len(there) != 1 || !strings.Contains(there[0].Actions, "hard_timeout=60") {
+	s.Run("ovs-ofctl", "-O", "OpenFlow15", "add-flow", "br-t", "table=3,priority=7,idle_timeout=60,actions=drop")
+	if there, err := c.Dump(ctx, "br-t"); err != nil || len(there) != 1 || !strings.Contains(there[0].Actions, "idle_timeout=60") {
 		t.Errorf("%v, %v", there, err)
 	}
 }
