@@ -7,7 +7,7 @@ ifneq ($(SUDO),)
 EXEC := -exec "sudo --preserve-env=PATH,CI,HOME"
 endif
 
-.PHONY: all build demo test test-unit test-e2e lint docs bench setup clean
+.PHONY: all build demo test test-unit test-e2e lint docs bench packages setup clean
 
 all: build
 
@@ -47,6 +47,10 @@ docs:
 
 bench:
 	$(GO) test $(EXEC) -run '^$$' -bench . -benchtime 1x -timeout 30m ./e2e
+
+# Debian and RPM packages, in dist/.
+packages:
+	scripts/package.sh
 
 clean:
 	rm -rf bin dist

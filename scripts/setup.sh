@@ -20,6 +20,9 @@ ping iputils-ping
 tcpdump tcpdump
 tshark tshark
 iperf3 iperf3
+rpm rpm
+setpriv util-linux
+systemd-analyze systemd
 ethtool ethtool
 gcc gcc
 LIST

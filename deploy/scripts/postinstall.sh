@@ -1,0 +1,16 @@
+#!/bin/sh
+# After installing: Debian enables and starts services (deb: $1 is "configure"), Red Hat leaves that to presets (rpm: $1 is
+# the number of installed versions). An upgrade restarts the daemon, which costs no copy.
+set -e
+[ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ] || exit 0
+systemctl daemon-reload
+case "$1" in
+  configure)
+    if [ -n "$2" ]; then
+      systemctl try-restart ovs-erspan.service || true
+    else
+      systemctl enable --now ovs-erspan.service || true
+    fi ;;
+  1) systemctl preset ovs-erspan.service || true ;;
+  *) systemctl try-restart ovs-erspan.service || true ;;
+esac
