@@ -27,8 +27,10 @@ const (
 	// Retries after a failure begin here, each twice as long after the one before.
 	firstRetry = 20 * time.Millisecond
 	lastRetry  = 10 * time.Second
-	// An ovs-vswitchd that is gone is tried this often, at first: copies are lost until it is found again.
-	restartRetry, restartTries = 50 * time.Millisecond, 10_000
+	// An ovs-vswitchd that is gone is tried this often, and after that many times every second: copies are lost until it is
+	// found again. When it is back, its bridges are tried so often for so long.
+	restartRetry, restartTries = 20 * time.Millisecond, 10_000
+	probeInterval, probeFor    = 10 * time.Millisecond, 30 * time.Second
 	// neighborPoll is how often the neighbours of the userspace datapath are looked at: it tells nobody of a change.
 	neighborPoll = 500 * time.Millisecond
 	// askInterval is how often next hops that do not answer are asked for.
@@ -165,6 +167,7 @@ type serving struct {
 	generation uint64 // of the wish, as of the last reconcile
 	neighbors  any    // of the userspace datapath, as last seen
 	up         bool   // ovs-vswitchd answered last
+	upSince    time.Time
 }
 
 func (l *Loop) serve(ctx context.Context, conn *Connection) error {
@@ -272,6 +275,7 @@ const (
 	dueUnderlay  = "underlay"
 	dueNeighbors = "neighbors"
 	dueAsk       = "ask"
+	dueProbe     = "probe"
 )
 
 func (s *serving) timer() *time.Timer {
@@ -299,8 +303,23 @@ func (s *serving) expire(ctx context.Context) {
 			if s.c.AskAgain(ctx) > 0 {
 				s.in(jitter(askInterval), dueAsk)
 			}
+		case dueProbe:
+			s.probe(ctx)
 		default:
 			s.look(what, what != dueResync)
+		}
+	}
+}
+
+// probe tries whether bridges that failed can be reached again, which costs less than a reconcile that fails.
+func (s *serving) probe(ctx context.Context) {
+	for bridge, f := range s.failing {
+		if s.watchFlows(ctx, bridge) == nil {
+			f.retry = time.Now()
+			s.failing[bridge] = f
+			s.look("ovs-vswitchd", true)
+		} else if time.Since(s.upSince) < probeFor {
+			s.in(probeInterval, dueProbe)
 		}
 	}
 }
@@ -365,8 +384,11 @@ func (s *serving) reconcile(ctx context.Context) {
 			s.reportFailure(ctx, err)
 		}
 		wait := backoff(s.tries, lastRetry)
-		if !s.up && s.tries < restartTries {
-			wait = min(wait, jitter(restartRetry))
+		if !s.up {
+			wait = min(wait, jitter(time.Second))
+			if s.tries < restartTries {
+				wait = min(wait, jitter(restartRetry))
+			}
 		}
 		s.in(wait, dueRetry)
 		s.tries++
@@ -394,6 +416,7 @@ func (s *serving) attempt(ctx context.Context) (Result, error) {
 	}
 	if !wasUp {
 		clear(s.failing)
+		s.upSince = time.Now()
 	}
 	s.c.Skip = map[string]error{}
 	for bridge, f := range s.failing {
@@ -429,6 +452,9 @@ func (s *serving) afterwards(ctx context.Context, result Result) {
 		}
 		if due, ok := s.due[dueRetry]; !ok || f.retry.Before(due) {
 			s.due[dueRetry] = f.retry
+		}
+		if s.watches[bridge] == nil && time.Since(s.upSince) < probeFor {
+			s.in(probeInterval, dueProbe)
 		}
 	}
 	for _, st := range result.Wish.Sessions {

@@ -46,11 +46,11 @@ func (c *Controller) Reconcile(ctx context.Context) (Result, error) {
 }
 
 func (c *Controller) reconcile(ctx context.Context) (Result, error) {
-	if err := c.removeExpired(ctx); err != nil {
-		return Result{}, err
-	}
 	wish, err := c.DB.Wish()
 	if err != nil {
+		return Result{}, err
+	}
+	if wish, err = c.removeExpired(ctx, wish); err != nil {
 		return Result{}, err
 	}
 	result := Result{Generation: wish.Generation, Wish: wish, Failed: map[string]error{}}
@@ -305,16 +305,18 @@ func (c *Controller) waitNeighbors(ctx context.Context, plan Plan, missing map[f
 	}
 }
 
-// removeExpired takes sessions whose time is over out of the wish.
-func (c *Controller) removeExpired(ctx context.Context) error {
+// removeExpired takes sessions whose time is over out of the wish, and returns it as it is then.
+func (c *Controller) removeExpired(ctx context.Context, wish session.Wish) (session.Wish, error) {
 	over := func(s session.Stored) bool { return s.ExpiresAt != nil && !c.Now().Before(*s.ExpiresAt) }
-	wish, err := c.DB.Wish()
-	if err != nil || !slices.ContainsFunc(wish.Sessions, over) {
-		return err
+	if !slices.ContainsFunc(wish.Sessions, over) {
+		return wish, nil
 	}
-	_, err = c.DB.Update(ctx, func(w *session.Wish) error {
+	_, err := c.DB.Update(ctx, func(w *session.Wish) error {
 		w.Sessions = slices.DeleteFunc(w.Sessions, over)
 		return nil
 	})
-	return err
+	if err != nil {
+		return wish, err
+	}
+	return c.DB.Wish()
 }

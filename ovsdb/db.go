@@ -41,6 +41,7 @@ type DB struct {
 	end      context.CancelCauseFunc
 
 	changed chan struct{}
+	memo    memo
 
 	mu     sync.Mutex
 	pulse  chan struct{} // closed, and replaced, whenever a cached row changes

@@ -40,19 +40,22 @@ type stored struct {
 
 // Wish is all that the store holds, as of now and as far as it can be read; what cannot be read is in Wish.Broken. A
 // generation that cannot be read is there as "(generation)", and counts as the one in force: the next Update repairs it.
-// It fails only when the connection is lost (ErrDisconnected).
+// It fails only when the connection is lost (ErrDisconnected). The lists in it are shared with later calls: they are not to
+// be written to.
 func (d *DB) Wish() (session.Wish, error) {
 	root, err := d.root()
 	if err != nil {
 		return session.Wish{}, err
 	}
-	wish, _ := readWish(root.ExternalIDs)
+	reader := d.memo.begin()
+	defer reader.end()
+	wish, _ := readWish(root.ExternalIDs, reader)
 	return wish, nil
 }
 
 // readWish reads the keys of the store, and returns the slots that are taken, those of broken entries included as far as
 // they can be read.
-func readWish(externalIDs map[string]string) (session.Wish, map[uint32]string) {
+func readWish(externalIDs map[string]string, reader *memoReader) (session.Wish, map[uint32]string) {
 	wish := session.Wish{Broken: make(map[string]error), Status: make(map[string]session.Status)}
 	taken := make(map[uint32]string)
 	broken := func(key, name string, err error) {
@@ -62,7 +65,7 @@ func readWish(externalIDs map[string]string) (session.Wish, map[uint32]string) {
 	var slotsOfBroken []session.Stored
 	for _, key := range slices.Sorted(maps.Keys(externalIDs)) {
 		if name, ok := strings.CutPrefix(key, sessionPrefix); ok {
-			s, err := readSession(name, externalIDs[key])
+			s, err := reader.session(key, name, externalIDs[key])
 			if err != nil {
 				broken(key, name, err)
 				s.Name = name
@@ -77,9 +80,8 @@ func readWish(externalIDs map[string]string) (session.Wish, map[uint32]string) {
 			wish.Sessions = append(wish.Sessions, s)
 		}
 		if name, ok := strings.CutPrefix(key, statusPrefix); ok {
-			var status session.Status
 			// One that cannot be read is as good as none: the next Report writes it anew.
-			if json.Unmarshal([]byte(externalIDs[key]), &status) == nil {
+			if status, ok := reader.status(key, externalIDs[key]); ok {
 				wish.Status[name] = status
 			}
 		}
@@ -196,7 +198,7 @@ type edit struct {
 func (e edit) empty() bool { return len(e.put) == 0 && len(e.remove) == 0 }
 
 func newEdit(before map[string]string, change func(*session.Wish) error) (edit, error) {
-	wish, taken := readWish(before)
+	wish, taken := readWish(before, nil) // change may alter what it is given, lists and all
 	e := edit{generation: wish.Generation, before: before, put: make(map[string]string)}
 	// Compare encodings with encodings: a text in the store that is not canonical stays as it is.
 	had := make(map[string]string, len(wish.Sessions))

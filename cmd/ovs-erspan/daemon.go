@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -67,6 +68,9 @@ func (a *app) runDaemon(ctx context.Context, listen string) error {
 			return conn, err
 		},
 		Flows: d.ofc, WatchUnderlay: underlay.Watch, Log: d.log, Observe: d.observe,
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50) // memory is what a host that is full of guests lacks; the daemon idles
 	}
 	d.log.Info("ovs-erspan keeps this Open vSwitch as its sessions wish", "ovs-rundir", a.rundir, "version", programVersion())
 	var life sync.WaitGroup

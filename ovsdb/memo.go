@@ -1,0 +1,75 @@
+package ovsdb
+
+import (
+	"encoding/json"
+	"sync"
+
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// memo keeps what entries of the store say, for as long as their text stays the same: who reconciles reads the store
+// again and again, and reading a thousand sessions takes longer than planning for them.
+type memo struct {
+	mu       sync.Mutex
+	sessions map[string]readEntry // by key
+	statuses map[string]readStatus
+}
+
+type readEntry struct {
+	text   string
+	stored session.Stored
+	err    error
+}
+
+type readStatus struct {
+	text   string
+	status session.Status
+	ok     bool
+}
+
+// begin returns a reader of one version of the store. What that version does not have is forgotten.
+func (m *memo) begin() *memoReader {
+	m.mu.Lock()
+	return &memoReader{m, make(map[string]readEntry, len(m.sessions)), make(map[string]readStatus, len(m.statuses))}
+}
+
+type memoReader struct {
+	memo     *memo
+	sessions map[string]readEntry
+	statuses map[string]readStatus
+}
+
+func (r *memoReader) end() {
+	r.memo.sessions, r.memo.statuses = r.sessions, r.statuses
+	r.memo.mu.Unlock()
+}
+
+// session is readSession. A nil reader remembers nothing.
+func (r *memoReader) session(key, name, text string) (session.Stored, error) {
+	if r == nil {
+		return readSession(name, text)
+	}
+	e, ok := r.memo.sessions[key]
+	if !ok || e.text != text {
+		e.text = text
+		e.stored, e.err = readSession(name, text)
+	}
+	r.sessions[key] = e
+	return e.stored, e.err
+}
+
+// status is false for one that cannot be read.
+func (r *memoReader) status(key, text string) (session.Status, bool) {
+	if r != nil {
+		if s, ok := r.memo.statuses[key]; ok && s.text == text {
+			r.statuses[key] = s
+			return s.status, s.ok
+		}
+	}
+	s := readStatus{text: text}
+	s.ok = json.Unmarshal([]byte(text), &s.status) == nil
+	if r != nil {
+		r.statuses[key] = s
+	}
+	return s.status, s.ok
+}
