@@ -33,6 +33,10 @@ type OpenFlow interface {
 	Canonical(ctx context.Context, all []flows.Flow) ([]flows.Line, error)
 	Apply(ctx context.Context, bridge string, changes flows.FlowChanges) error
 	Touch(ctx context.Context, bridge string) error
+	// DumpOurs, AddOurs and DeleteOurs are for the flows with our cookie on production bridges.
+	DumpOurs(ctx context.Context, bridge string) ([]flows.Entry, error)
+	AddOurs(ctx context.Context, bridge string, lines []flows.Line) error
+	DeleteOurs(ctx context.Context, bridge string, lines []flows.Line) error
 }
 
 // Vswitchd answers what only ovs-vswitchd knows (package vswitchd).
@@ -73,7 +77,8 @@ type Controller struct {
 	// and goes, as it does when ovs-vswitchd restarts, should not tear sessions down. 0: not at all.
 	RouteHold time.Duration
 
-	ways map[flows.PathKey]way // what this controller saw of the underlay last time
+	contest contest
+	ways    map[flows.PathKey]way // what this controller saw of the underlay last time
 }
 
 // NeighborWait bounds how long a reconcile waits for next hops that do not answer.

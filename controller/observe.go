@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
@@ -17,6 +18,8 @@ type Plan struct {
 	Rows    flows.Changes
 	// Flows are the wished flows by tap bridge, in canonical form; a tap bridge that is no longer needed has none.
 	Flows map[string][]flows.Line
+	// Deliveries are the wished flows of ours by production bridge; one that is to have none any more has none.
+	Deliveries map[string][]flows.Line
 }
 
 // Plan observes, and plans for the sessions. It changes nothing.
@@ -42,6 +45,7 @@ func (c *Controller) plan(ctx context.Context, in flows.Input) (Plan, error) {
 	for {
 		p := Plan{Input: in, Program: flows.Build(in), Flows: map[string][]flows.Line{}}
 		p.Rows = flows.RowChanges(in.State, p.Program)
+		p.Deliveries = flows.DeliveryFlows(in.State, p.Program)
 		for name, b := range in.State.Bridges {
 			if flows.Ours(b.ExternalIDs) {
 				p.Flows[name] = nil
@@ -113,7 +117,14 @@ func (c *Controller) rawPaths(ctx context.Context, state flows.State, keys []flo
 	if err != nil {
 		return nil, err
 	}
-	return paths, c.overlayNeighbors(ctx, state, paths)
+	err = c.overlayNeighbors(ctx, state, paths)
+	for key, p := range paths {
+		if key.Sender {
+			p.NextHop, p.Unnoticed = netip.Addr{}, ""
+			paths[key] = p
+		}
+	}
+	return paths, err
 }
 
 // throughUserspace tells whether a path leaves through a bridge of the userspace datapath.
@@ -162,6 +173,15 @@ func (c *Controller) Pending(ctx context.Context, p Plan) (map[string]flows.Flow
 			there[bridge] = entries
 		}
 		if change := flows.Compare(flows.Lines(there[bridge]), wished); !change.Empty() {
+			changes[bridge] = change
+		}
+	}
+	for bridge, wished := range p.Deliveries {
+		change, err := c.deliveryChanges(ctx, p.Input.State, bridge, wished)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !change.Empty() {
 			changes[bridge] = change
 		}
 	}

@@ -25,6 +25,8 @@ type Result struct {
 	// Failed holds the tap bridges whose flows could not be seen or changed: nothing new is mirrored to them. All else is
 	// as planned.
 	Failed map[string]error
+	// Contested are the deliveries that somebody else keeps undoing.
+	Contested []contested
 }
 
 // Changed tells whether anything was changed.
@@ -82,6 +84,7 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 	}
 	result.Plan = plan
 	unreachable(plan.Program, result.Failed)
+	markContested(plan.Program, result.Contested)
 	result.Status = Statuses(wish, plan.Program, c.Now())
 	c.reached("report")
 	inForce := wish.Generation
@@ -117,9 +120,15 @@ func (c *Controller) applyBefore(ctx context.Context, wish session.Wish, plan Pl
 // hops may answer; it tells whether any did.
 func (c *Controller) apply(ctx context.Context, plan Plan, result *Result, missing map[flows.PathKey]flows.Path) (found bool, err error) {
 	started := c.Now()
+	if err := c.addDeliveries(ctx, plan, result); err != nil {
+		return false, err
+	}
 	c.applyAllFlows(ctx, plan, result)
 	if err := ctx.Err(); err != nil {
 		return false, errors.Join(append(slices.Collect(maps.Values(result.Failed)), err)...)
+	}
+	if err := c.deleteDeliveries(ctx, plan, result); err != nil {
+		return false, err
 	}
 	after := reachable(plan, result.Failed)
 	if len(after) > 0 {

@@ -15,6 +15,12 @@ import (
 type Host struct {
 	State      State
 	LocalAddrs []netip.Addr // every address of the machine
+	Devices    map[string]Device
+}
+
+// Device is a network device of the machine.
+type Device struct {
+	Taken string // why it cannot be attached to a bridge of ours, "" where it can
 }
 
 // MissingError says that a bridge or a source is not there. It may come: who accepts that, tells these errors apart.

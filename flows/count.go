@@ -20,6 +20,12 @@ type Counters struct {
 	Matched  Count // of the rest, what its rules permit
 	Filtered Count // and what they drop
 	Sent     Count // handed to the tunnel for one collector
+
+	// Of a destination session.
+	Terminated Count // what arrived with its header
+	Delivered  Count // of it, sent to the output port
+	Oversize   Count // and dropped, because the output port does not take so large a frame
+
 	// Age is for how long the session's flow has been counting.
 	Age time.Duration
 }
@@ -45,6 +51,14 @@ func CountSession(out *Outcome, entries []Entry) Counters {
 		case (stage == StageTapped || stage == StageTappedStrip) && taps[e.Cookie.Slot()]:
 			passed.add(e)
 		case e.Cookie.Slot() != out.Slot:
+		case stage == StageTerminated:
+			c.Terminated.add(e)
+			c.Age = e.Age
+		case stage == StageDelivered:
+			c.Delivered.add(e)
+		case stage == StageOversize:
+			c.Oversize.add(e)
+		case stage < StageRestPermit || stage > StageSent && stage < StagePermit:
 		case stage == StageSent:
 			c.Sent.add(e)
 			c.Age = e.Age
@@ -78,6 +92,7 @@ func NotInForce(p Program, rows Changes, flowChanges map[string]FlowChanges) map
 	bridges := map[string]bool{} // tap bridges that change as a whole
 	numbers := map[string]bool{} // tap bridge and tap port number
 	slots := map[string]bool{}   // tap bridge and slot
+	receive := map[string]bool{} // tap bridges whose reading of headers changes
 	key := func(bridge string, n uint32) string { return bridge + "/" + hexNumber(uint64(n)) }
 	for _, op := range append(append([]RowOp{}, rows.Before...), rows.After...) {
 		switch {
@@ -98,6 +113,8 @@ func NotInForce(p Program, rows Changes, flowChanges map[string]FlowChanges) map
 			switch {
 			case !l.Cookie.Ours() || l.Cookie.Stage() == StageGuard || l.Cookie.Stage() == StageNone:
 				bridges[bridge] = true
+			case l.Cookie.Stage() >= StageReceived && l.Cookie.Stage() <= StageUnmatched && l.Cookie.Stage() != StageTerminated:
+				receive[bridge] = true
 			case l.Table == TableClassify || l.Table == TableGuard:
 				numbers[key(bridge, l.Cookie.Slot())] = true
 			default:
@@ -112,6 +129,12 @@ func NotInForce(p Program, rows Changes, flowChanges map[string]FlowChanges) map
 		hit := bridges[out.TapBridge] || slots[key(out.TapBridge, out.Slot)]
 		for _, co := range out.Collectors {
 			hit = hit || ports[co.tunnel]
+		}
+		for _, port := range out.receives {
+			hit = hit || ports[port] || receive[out.TapBridge]
+		}
+		if d := out.Delivery; d != nil {
+			hit = hit || numbers[key(d.Bridge, uint32(d.ProductionOFPort))]
 		}
 		for _, t := range out.Taps {
 			hit = hit || ports[t.TapPort] || ports[t.ProductionPort] || mirrors[t.mirror().Name] || numbers[key(out.TapBridge, uint32(t.OFPort))]

@@ -20,6 +20,8 @@ type Input struct {
 type PathKey struct {
 	Collector netip.Addr
 	Origin    netip.Addr
+	// Sender tells that the address only sends to this host: the next hop towards it does not matter.
+	Sender bool
 }
 
 // Path is what is known of the way from this host to a collector.

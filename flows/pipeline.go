@@ -26,12 +26,29 @@ import "fmt"
 // Table 63, touch. A flow that nothing ever reaches. Adding it again makes OVS revalidate its megaflows, which it does
 // not do by itself when a Mirror comes, changes or goes.
 //
-// Tables 40, 41 and 50 are for destination sessions; 20 is free for sampling.
+// What arrives at a tunnel port takes another way, for destination sessions:
+//
+// Table 40, read header. Per ERSPAN version, the header's fields go into registers. What Open vSwitch cannot read ends
+// here, counted.
+//
+// Table 41, terminate. Sender, session id, version, and index, or hardware id and direction, give the session, the more
+// specific one first; its slot goes into reg0. What is no session's ends here, counted ("unmatched").
+//
+// Table 50, deliver. Per slot, out through the session's output port. In the userspace datapath the frame is measured
+// first, and table 51, emit, drops and counts what the port does not take, which would take others' frames down with it.
+//
+// On the production bridge of the output port, one flow (Delivery.flow) takes what comes through our patch port to it.
+//
+// Table 20 is free for sampling.
 const (
 	TableClassify    Table = 0
 	TableGuard       Table = 5
 	TableFilter      Table = 10
 	TableEncapsulate Table = 30
+	TableHeader      Table = 40
+	TableTerminate   Table = 41
+	TableDeliver     Table = 50
+	TableEmit        Table = 51
 	TableTouch       Table = 63
 )
 
@@ -49,6 +66,14 @@ func (t Table) String() string {
 		return "filter"
 	case TableEncapsulate:
 		return "encapsulate"
+	case TableHeader:
+		return "read-header"
+	case TableTerminate:
+		return "terminate"
+	case TableDeliver:
+		return "deliver"
+	case TableEmit:
+		return "emit"
 	case TableTouch:
 		return "touch"
 	}
@@ -57,6 +82,8 @@ func (t Table) String() string {
 
 // Priorities. Within a table the order is: what protects, what denies, what permits, what is left.
 const (
+	priorityDelivery = 65535 // the one flow on a production bridge: nothing there may come before it
+
 	priorityGuard   = 300
 	priorityDeny    = 200
 	priorityStrip   = 110 // a tap whose frames carry a VLAN that was not on the wire
@@ -90,6 +117,16 @@ const (
 	StageRestDrop    Stage = 0x0011 // dropped because nothing permitted it
 	StageSent        Stage = 0x0030 // handed to the tunnel, once for each collector
 	StageTouch       Stage = 0x003f
+	StageReceived    Stage = 0x0040 // what arrived at a tunnel port; slot is the port
+	StageHeader      Stage = 0x0041 // of it, with a header that was read; slot is the version
+	StageUnreadable  Stage = 0x0042 // and with one that Open vSwitch cannot read
+	StageTerminated  Stage = 0x0043 // of a destination session
+	StageUnmatched   Stage = 0x0044 // of no session
+	StageFit         Stage = 0x0050 // on the way to being measured, userspace datapath only
+	StageFitTagged   Stage = 0x0051 // the same, with a VLAN tag
+	StageDelivered   Stage = 0x0052 // sent to the output port
+	StageOversize    Stage = 0x0053 // dropped, because the output port does not take so large a frame
+	StageDelivery    Stage = 0x0054 // the flow on the production bridge; slot is our patch port
 	StagePermit      Stage = 0x1000 // 0x1000 + number of the permit rule
 	StageDeny        Stage = 0x2000 // 0x2000 + number of the deny rule
 

@@ -22,8 +22,10 @@ type TapBridge struct {
 	Name         string
 	DatapathType string
 	Tunnels      []*Port
-	Taps         []*Tap // sorted by key
-	Flows        []Flow // in the order of the pipeline
+	Taps         []*Tap      // sorted by key
+	Deliveries   []*Delivery // sorted by name
+	Outputs      []*Port     // devices that are attached for destination sessions, sorted by name
+	Flows        []Flow      // in the order of the pipeline
 }
 
 // Outcome is what a plan makes of a session.
@@ -37,6 +39,10 @@ type Outcome struct {
 	Collectors []CollectorOutcome
 	Taps       []*Tap
 	Filtered   bool // it has filter rules
+	// Delivery is the way of a destination session to a production bridge.
+	Delivery *Delivery
+	// receives are the ports of ours that a destination session needs.
+	receives []string
 }
 
 // CollectorOutcome is what a plan makes of one collector of a session.
@@ -77,6 +83,9 @@ const (
 	ReasonNotInForce     = "NotInForce"
 	ReasonUnreachable    = "BridgeUnreachable"
 	ReasonNoTraffic      = "NoTraffic"
+	ReasonOutputMissing  = "OutputPortMissing"
+	ReasonOutputUnfit    = "OutputPortUnfit"
+	ReasonFlowContested  = "FlowContested"
 )
 
 // tapBridgeNames names our bridge by datapath type.
@@ -90,15 +99,19 @@ func PathKeys(sessions []session.Stored) []PathKey {
 	seen := map[PathKey]bool{}
 	var keys []PathKey
 	for _, s := range sessions {
-		if s.Disabled || s.Type == session.Destination {
+		if s.Disabled {
 			continue
 		}
 		for _, c := range s.Collectors {
-			key := PathKey{c, s.Origin}
+			key := PathKey{Collector: c, Origin: s.Origin}
 			if !seen[key] {
 				seen[key] = true
 				keys = append(keys, key)
 			}
+		}
+		if key := senderKey(s.Session); key.Collector.IsValid() && !seen[key] {
+			seen[key] = true
+			keys = append(keys, key)
 		}
 	}
 	return keys
@@ -115,7 +128,8 @@ type planned struct {
 	out     *Outcome
 	bridge  *Bridge
 	wishes  []tapWish
-	largest int // the largest frame, in bytes, that its sources carry
+	largest int     // the largest frame, in bytes, that its sources carry
+	output  *output // of a destination session
 }
 
 // Build makes the program. What cannot be in force is not left out in silence: every session has an Outcome.
@@ -123,6 +137,7 @@ func Build(in Input) Program {
 	p := Program{Outcomes: map[string]*Outcome{}}
 	limits := newLimits(in.State)
 	foreign, taken := foreignTunnels(in.State), foreignPorts(in.State)
+	delivered := deliveryPorts(in.Sessions)
 	byDatapath := map[string][]*planned{}
 	for _, s := range in.Sessions {
 		out := &Outcome{Slot: s.Slot, State: session.Active, Reason: ReasonInForce}
@@ -132,11 +147,23 @@ func Build(in Input) Program {
 			fail(out, ReasonInvalid, why)
 			continue
 		}
-		if !pl.findSources(in.State) {
+		if s.Type == session.Destination {
+			datapath, ok := pl.findOutput(in)
+			if ok && pl.findTapBridge(in.State, datapath, taken, pl.ownPortNames()) && pl.tunnelsReady(in.State, datapath, foreign) {
+				pl.judgeSender(in, datapath)
+				out.receives = pl.ownPortNames()
+				for _, t := range receiveTunnels(s.Session, datapath) {
+					out.receives = append(out.receives, t.Name)
+				}
+				byDatapath[datapath] = append(byDatapath[datapath], pl)
+			}
+			continue
+		}
+		if !pl.findSources(in.State, delivered[s.Bridge]) {
 			continue
 		}
 		datapath := pl.bridge.NormalDatapathType()
-		if !pl.findTapBridge(in.State, datapath, taken) || !pl.findCollectors(in, datapath, foreign) {
+		if !pl.findTapBridge(in.State, datapath, taken, pl.sourcePortNames(datapath)) || !pl.findCollectors(in, datapath, foreign) {
 			continue
 		}
 		if err := limits.admit(pl); err != nil {
@@ -146,7 +173,7 @@ func Build(in Input) Program {
 		byDatapath[datapath] = append(byDatapath[datapath], pl)
 	}
 	for _, datapath := range slices.Sorted(maps.Keys(byDatapath)) {
-		p.TapBridges = append(p.TapBridges, buildTapBridge(in.State, datapath, byDatapath[datapath]))
+		p.TapBridges = append(p.TapBridges, buildTapBridge(in, datapath, byDatapath[datapath]))
 	}
 	return p
 }
@@ -163,14 +190,10 @@ func (o *Outcome) degrade(reason, message string) {
 }
 
 // findSources finds the bridge and the ports to mirror; it is false where there is nothing to program.
-func (pl *planned) findSources(state State) bool {
+func (pl *planned) findSources(state State, delivered []string) bool {
 	s, out := pl.wish, pl.out
 	if s.Disabled {
 		out.State, out.Reason, out.Message = session.Disabled, ReasonDisabled, "disabled by the user"
-		return false
-	}
-	if s.Type == session.Destination {
-		fail(out, ReasonUnsupported, "destination sessions are not supported by this version")
 		return false
 	}
 	pl.bridge = state.Bridges[s.Bridge]
@@ -178,7 +201,7 @@ func (pl *planned) findSources(state State) bool {
 		out.State, out.Reason, out.Message = session.Pending, ReasonBridgeMissing, fmt.Sprintf("there is no bridge %q", s.Bridge)
 		return false
 	}
-	ports, missing := ResolveSources(s.Session, pl.bridge)
+	ports, missing := ResolveSources(s.Session, pl.bridge, delivered...)
 	var changed []string
 	ports = slices.DeleteFunc(ports, func(port *Port) bool {
 		was, known := pl.identityOf(port)
@@ -256,17 +279,8 @@ func foreignPorts(state State) map[string]string {
 	return on
 }
 
-// findTapBridge says which tap bridge serves the session, and fails it where none can.
-func (pl *planned) findTapBridge(state State, datapath string, taken map[string]string) bool {
-	name, ok := tapBridgeNames[datapath]
-	if !ok {
-		fail(pl.out, ReasonUnsupported, fmt.Sprintf("bridge %q has datapath type %q; supported are system and netdev", pl.bridge.Name, datapath))
-		return false
-	}
-	if b := state.Bridges[name]; b != nil && !Ours(b.ExternalIDs) {
-		fail(pl.out, ReasonNameTaken, fmt.Sprintf("bridge %q is the name of our tap bridge, and exists without our mark (external_ids:%s): rename it", name, OwnerKey))
-		return false
-	}
+// sourcePortNames are the names that a source session gives ports of ours.
+func (pl *planned) sourcePortNames(datapath string) []string {
 	var ports []string
 	for _, w := range pl.wishes {
 		production, tap := patchNames(w.key)
@@ -274,6 +288,21 @@ func (pl *planned) findTapBridge(state State, datapath string, taken map[string]
 	}
 	for _, c := range pl.wish.Collectors {
 		ports = append(ports, tunnelName(pl.wish.Session, c, datapath))
+	}
+	return ports
+}
+
+// findTapBridge says which tap bridge serves the session, and fails it where none can, or where a port of others has one
+// of the names that ours need.
+func (pl *planned) findTapBridge(state State, datapath string, taken map[string]string, ports []string) bool {
+	name, ok := tapBridgeNames[datapath]
+	if !ok {
+		fail(pl.out, ReasonUnsupported, fmt.Sprintf("datapath type %q; supported are system and netdev", datapath))
+		return false
+	}
+	if b := state.Bridges[name]; b != nil && !Ours(b.ExternalIDs) {
+		fail(pl.out, ReasonNameTaken, fmt.Sprintf("bridge %q is the name of our tap bridge, and exists without our mark (external_ids:%s): rename it", name, OwnerKey))
+		return false
 	}
 	for _, port := range ports {
 		if bridge := taken[port]; bridge != "" {
@@ -290,7 +319,7 @@ func (pl *planned) findCollectors(in Input, datapath string, foreign tunnelOwner
 	s, out := pl.wish, pl.out
 	sendable := 0
 	for _, c := range s.Collectors {
-		co := CollectorOutcome{Address: c, Path: in.Paths[PathKey{c, s.Origin}], State: session.Active, Reason: ReasonInForce}
+		co := CollectorOutcome{Address: c, Path: in.Paths[PathKey{Collector: c, Origin: s.Origin}], State: session.Active, Reason: ReasonInForce}
 		pl.judgePath(in.State, datapath, &co)
 		if co.MaxLen > 0 {
 			co.tunnel = tunnelName(s.Session, c, datapath)
@@ -382,20 +411,37 @@ func isNetdevBridge(state State, device string) bool {
 }
 
 // buildTapBridge joins the sessions of one datapath.
-func buildTapBridge(state State, datapath string, sessions []*planned) *TapBridge {
+func buildTapBridge(in Input, datapath string, sessions []*planned) *TapBridge {
+	state := in.State
 	tb := &TapBridge{Name: tapBridgeNames[datapath], DatapathType: datapath}
 	wishes := map[uint32][]tapWish{}
 	tunnels := map[string]*Port{}
 	var paths []pathTo
+	var destinations []*planned
 	guarded := map[PathKey]bool{}
+	guard := func(key PathKey, path Path) {
+		if !guarded[key] {
+			guarded[key] = true
+			paths = append(paths, pathTo{key.Collector, path})
+		}
+	}
 	for _, pl := range sessions {
+		if pl.output != nil {
+			destinations = append(destinations, pl)
+			for _, t := range receiveTunnels(pl.wish.Session, datapath) {
+				if tunnels[t.Name] == nil {
+					tunnels[t.Name] = t
+				}
+			}
+			if from := senderKey(pl.wish.Session); from.Collector.IsValid() {
+				guard(from, in.Paths[from])
+			}
+			continue
+		}
 		wishes[pl.wish.Slot] = pl.wishes
 		for _, co := range pl.out.Collectors {
 			// The guard covers also collectors that nothing is sent to for now: they may come back.
-			if key := (PathKey{co.Address, pl.wish.Origin}); !guarded[key] {
-				guarded[key] = true
-				paths = append(paths, pathTo{co.Address, co.Path})
-			}
+			guard(PathKey{Collector: co.Address, Origin: pl.wish.Origin}, co.Path)
 			if co.MaxLen > 0 && tunnels[co.tunnel] == nil {
 				tunnels[co.tunnel] = tunnelFor(pl.wish.Session, co.Address, datapath)
 			}
@@ -411,6 +457,7 @@ func buildTapBridge(state State, datapath string, sessions []*planned) *TapBridg
 	for _, tap := range tb.Taps {
 		tap.OFPort, tap.request = numbers.of(tap.TapPort)
 	}
+	buildOutputs(state, tb, destinations, numbers)
 	tapsOf := map[uint32][]*Tap{}
 	for _, tap := range tb.Taps {
 		for _, slot := range tap.Slots {
@@ -434,7 +481,13 @@ func buildTapBridge(state State, datapath string, sessions []*planned) *TapBridg
 func tapBridgeFlows(tb *TapBridge, sessions []*planned, paths []pathTo) []Flow {
 	first := map[uint32]Table{}
 	var all []Flow
+	received := false
 	for _, pl := range sessions {
+		if pl.output != nil {
+			received = true
+			all = append(all, terminateFlows(pl, tb.DatapathType)...)
+			continue
+		}
 		first[pl.wish.Slot] = TableEncapsulate
 		if pl.out.Filtered {
 			first[pl.wish.Slot] = TableFilter
@@ -444,6 +497,9 @@ func tapBridgeFlows(tb *TapBridge, sessions []*planned, paths []pathTo) []Flow {
 	}
 	for _, tap := range tb.Taps {
 		all = append(all, tap.flows(func(slot uint32) Table { return first[slot] })...)
+	}
+	if received {
+		all = append(all, headerFlows(tb.Tunnels)...)
 	}
 	all = append(all, guardFlows(paths)...)
 	for _, t := range []Table{TableClassify, TableGuard, TableFilter, TableEncapsulate} {

@@ -44,6 +44,13 @@ func RowChanges(state State, p Program) Changes {
 			}
 			mirrors[tap.Bridge][tap.mirror().Name] = tap
 		}
+		for _, o := range tb.Outputs {
+			want(tb.Name, o)
+		}
+		for _, d := range tb.Deliveries {
+			want(tb.Name, d.tapPort())
+			want(d.Bridge, d.productionPort())
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(state.Bridges)) {
 		b := state.Bridges[name]

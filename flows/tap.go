@@ -93,9 +93,13 @@ func pushedVLAN(p *Port) int {
 // patchNames are the names of a tap's two patch ports. They come from the key, so that planning needs no memory; 15
 // characters is what a device name may have.
 func patchNames(key string) (production, tap string) {
-	sum := sha256.Sum256([]byte(key))
-	id := hex.EncodeToString(sum[:5])
+	id := portID(key)
 	return "es-" + id + "-p", "es-" + id + "-t"
+}
+
+func portID(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:5])
 }
 
 // joinTaps makes the taps of all sessions of one tap bridge, sessions with the same wish on one.
@@ -137,19 +141,23 @@ func (t *Tap) mirror() *Mirror {
 // tapIDKey is the key in external_ids under which a tap's rows carry its key, for whoever reads the rows.
 const tapIDKey = "ovs-erspan-tap"
 
-// productionPort is the patch's end on the production bridge, closed to all but the Mirror: a patch port is a port, into
-// which NORMAL floods, and on which STP runs. trunks=4095 stops flooding and learning both ways, while Mirror output
-// ignores it; priority-tags=always keeps a tag with VLAN 0.
+// productionPort is the patch's end on the production bridge.
 func (t *Tap) productionPort() *Port {
+	p := closedPatch(t.ProductionPort, t.TapPort, map[string]string{OwnerKey: "tap"})
+	p.ExternalIDs = map[string]string{OwnerKey: "tap", tapIDKey: t.Key}
+	return p
+}
+
+// closedPatch is a patch port on a production bridge that is closed to all but what we use it for: a patch port is a port,
+// into which NORMAL floods, and on which STP runs. trunks=4095 stops flooding and learning both ways, while Mirror output
+// and a flow's output ignore it; priority-tags=always keeps a tag with VLAN 0.
+func closedPatch(name, peer string, ids map[string]string) *Port {
 	return &Port{
-		Name:        t.ProductionPort,
+		Name:        name,
 		Trunks:      []int{4095},
-		ExternalIDs: map[string]string{OwnerKey: "tap", tapIDKey: t.Key},
+		ExternalIDs: ids,
 		OtherConfig: map[string]string{"rstp-enable": "false", "stp-enable": "false", "priority-tags": "always"},
-		Interfaces: []*Interface{{
-			Name: t.ProductionPort, Type: "patch", Options: map[string]string{"peer": t.TapPort},
-			ExternalIDs: map[string]string{OwnerKey: "tap"},
-		}},
+		Interfaces:  []*Interface{{Name: name, Type: "patch", Options: map[string]string{"peer": peer}, ExternalIDs: ids}},
 	}
 }
 

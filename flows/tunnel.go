@@ -139,10 +139,11 @@ func tunnelError(state State, bridge, port string) string {
 type portNumbers struct {
 	bridge *Bridge
 	taken  map[int]bool
+	first  int // the lowest that is given
 }
 
 func newPortNumbers(bridge *Bridge) *portNumbers {
-	n := &portNumbers{bridge: bridge, taken: map[int]bool{}}
+	n := &portNumbers{bridge: bridge, taken: map[int]bool{}, first: 1}
 	if bridge == nil {
 		return n
 	}
@@ -168,7 +169,7 @@ func (n *portNumbers) of(port string) (number, request int) {
 			}
 		}
 	}
-	free := 1
+	free := n.first
 	for n.taken[free] {
 		free++
 	}

@@ -89,11 +89,11 @@ func (h *host) check(ctx context.Context, w *session.Wish, was []session.Stored,
 			faults = append(faults, err)
 			continue
 		}
-		if err := h.supported(s.Session); err != nil {
+		if err := h.checkExpiry(s.Session); err != nil {
 			faults = append(faults, err)
 			continue
 		}
-		if err := h.checkSources(view, s, e.acceptMissing); err != nil {
+		if err := h.checkOnHost(view, s, e.acceptMissing); err != nil {
 			faults = append(faults, err)
 		}
 		for _, r := range s.Match {
@@ -115,18 +115,13 @@ func (h *host) check(ctx context.Context, w *session.Wish, was []session.Stored,
 	if err := session.CheckSet(specs(w.Sessions)); err != nil {
 		return err
 	}
+	if err := flows.CheckDeliveries(w.Sessions); err != nil {
+		return err
+	}
 	if err := h.ofctl.CheckMatches(ctx, exprs); err != nil {
 		return err
 	}
 	return h.checkPlan(ctx, w, was, touched)
-}
-
-// supported refuses what the format can say and this version cannot do.
-func (h *host) supported(s session.Session) error {
-	if s.Type == session.Destination {
-		return fmt.Errorf("session %q: type destination: not supported by this version, which has source sessions only", s.Name)
-	}
-	return h.checkExpiry(s)
 }
 
 // checkExpiry refuses an end that is over, and one that nobody would see to.
@@ -145,8 +140,13 @@ func (h *host) checkExpiry(s session.Session) error {
 	return nil
 }
 
-func (h *host) checkSources(view flows.Host, s *session.Stored, acceptMissing bool) error {
-	err := flows.CheckSource(s.Session, view)
+// checkOnHost checks a session against the host; what is only missing may be accepted.
+func (h *host) checkOnHost(view flows.Host, s *session.Stored, acceptMissing bool) error {
+	check := flows.CheckSource
+	if s.Type == session.Destination {
+		check = flows.CheckDestination
+	}
+	err := check(s.Session, view)
 	if err == nil || !acceptMissing && !s.AllowMissing {
 		return err
 	}
@@ -252,6 +252,9 @@ func withSlots(stored []session.Stored) []session.Stored {
 
 // rememberIdentities notes who is behind each source of the session now. What was noted before stays.
 func rememberIdentities(state flows.State, s *session.Stored) {
+	if s.Type == session.Destination {
+		return
+	}
 	ids := map[string]session.Identity{}
 	for _, source := range s.Sources.Ports {
 		if id, ok := s.Identities[source]; ok {

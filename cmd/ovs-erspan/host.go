@@ -60,7 +60,11 @@ func (h *host) view() (flows.Host, error) {
 		return flows.Host{}, err
 	}
 	local, err := underlay.LocalAddresses()
-	return flows.Host{State: state, LocalAddrs: local}, err
+	if err != nil {
+		return flows.Host{}, err
+	}
+	devices, err := underlay.Devices()
+	return flows.Host{State: state, LocalAddrs: local, Devices: devices}, err
 }
 
 // kernel is the underlay as the running kernel tells it.

@@ -26,10 +26,14 @@ type sessionFlags struct {
 	permit, both, deny         []string
 	snaplen, origin, dscp, ttl string
 	expiresIn                  time.Duration
+	kind, outputPort, from     string
 }
 
 func (f *sessionFlags) register(flags *pflag.FlagSet) {
-	flags.StringVar(&f.bridge, "bridge", "", "the production `bridge` that the sources are on")
+	flags.StringVar(&f.kind, "type", "", "source (mirror to collectors) or destination (decapsulate what arrives) (default source)")
+	flags.StringVar(&f.outputPort, "output-port", "", "destination session: `port` that the frames leave through; of --bridge, or a device that is on no bridge")
+	flags.StringVar(&f.from, "from", "", "destination session: `address` of the sender, or any")
+	flags.StringVar(&f.bridge, "bridge", "", "the production `bridge` that the sources, or the output port, are on")
 	flags.StringSliceVar(&f.sources, "source", nil, "`port` to copy from; repeat it or list ports with commas; iface-id=ID finds a port by its external_ids")
 	flags.BoolVar(&f.allPorts, "all-ports", false, "copy from every port of the bridge, also those that come later")
 	flags.StringSliceVar(&f.vlans, "vlan", nil, "only these VLANs of the sources, 1..4094 (default all)")
@@ -56,6 +60,9 @@ func (f *sessionFlags) complete(a *app, cmd *cobra.Command) {
 	fixed := func(values ...string) cobra.CompletionFunc {
 		return cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)
 	}
+	must(cmd.RegisterFlagCompletionFunc("type", fixed("source", "destination")))
+	must(cmd.RegisterFlagCompletionFunc("output-port", a.completePorts))
+	must(cmd.RegisterFlagCompletionFunc("from", fixed(session.AnySender)))
 	must(cmd.RegisterFlagCompletionFunc("bridge", a.completeBridges))
 	must(cmd.RegisterFlagCompletionFunc("source", a.completePorts))
 	must(cmd.RegisterFlagCompletionFunc("direction", fixed("ingress", "egress", "both")))
@@ -84,6 +91,15 @@ func (f *sessionFlags) apply(flags *pflag.FlagSet, s *session.Session) error {
 			return err
 		}
 	}
+	given("type", func() error {
+		if f.kind != string(session.Source) && f.kind != string(session.Destination) {
+			return fmt.Errorf("%q: want source or destination", f.kind)
+		}
+		s.Type = session.Type(f.kind)
+		return nil
+	})
+	given("output-port", func() error { s.OutputPort = f.outputPort; return nil })
+	given("from", func() (err error) { s.From, err = session.ParseSender(f.from); return err })
 	given("bridge", func() error { s.Bridge = f.bridge; return nil })
 	given("description", func() error { s.Description = f.description; return nil })
 	given("allow-missing", func() error { s.AllowMissing = f.allowMissing; return nil })

@@ -96,8 +96,12 @@ func listText(views, last []sessionView, wide bool) string {
 			state += " (" + v.Status.Reason + ")"
 		}
 		s := v.Spec
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d", v.Name, state, dash(s.Bridge), sourcesText(s), dash(string(s.Direction)),
-			versionText(s), idText(s), dash(joinAddrs(s.Collectors)), v.Status.Tapped.Packets, v.Status.Sent.Packets)
+		from, to, in, out := sourcesText(s), joinAddrs(s.Collectors), v.Status.Tapped, v.Status.Sent
+		if v.Type == session.Destination {
+			from, to, in, out = fromText(s), s.OutputPort, *v.Status.Terminated, *v.Status.Delivered
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d", v.Name, state, dash(s.Bridge), from, dash(string(s.Direction)),
+			versionText(s), idText(s), dash(to), in.Packets, out.Packets)
 		if wide {
 			fmt.Fprintf(w, "\t%d\t%d\t%d\t%s\t%s", v.Status.Guarded.Packets, v.Status.Matched.Packets, v.Status.Filtered.Packets, s.Snaplen, dash(matchText(s)))
 		}
@@ -107,14 +111,34 @@ func listText(views, last []sessionView, wide bool) string {
 		fmt.Fprintln(w)
 	}
 	w.Flush()
+	for _, v := range views {
+		if v.Name == unmatchedName {
+			fmt.Fprintf(&buf, "%s: %s\n", v.Name, v.Status.Message)
+		}
+	}
 	return buf.String()
 }
 
-// rate is how many packets were sent since the last look.
+// fromText is where the frames of a destination session come from.
+func fromText(s session.Session) string {
+	if s.From == "" {
+		return "-"
+	}
+	return "from " + s.From
+}
+
+// rate is how many packets were sent, or delivered, since the last look.
 func rate(v sessionView, last []sessionView) string {
 	for _, l := range last {
-		if l.Name == v.Name && l.slot == v.slot && v.Status.Sent.Packets >= l.Status.Sent.Packets {
-			return strconv.FormatUint(v.Status.Sent.Packets-l.Status.Sent.Packets, 10)
+		if l.Name != v.Name || l.slot != v.slot {
+			continue
+		}
+		now, before := v.Status.Sent.Packets, l.Status.Sent.Packets
+		if v.Type == session.Destination {
+			now, before = v.Status.Delivered.Packets, l.Status.Delivered.Packets
+		}
+		if now >= before {
+			return strconv.FormatUint(now-before, 10)
 		}
 	}
 	return "-"

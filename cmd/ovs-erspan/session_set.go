@@ -184,6 +184,7 @@ func copySession(s session.Session) session.Session {
 
 // defaults says for each field that --unset takes how it returns to its default. The names are those of the flags.
 var defaults = map[string]func(*session.Session){
+	"bridge":         func(s *session.Session) { s.Bridge = "" },
 	"description":    func(s *session.Session) { s.Description = "" },
 	"vlan":           func(s *session.Session) { s.VLANs = nil },
 	"direction":      func(s *session.Session) { s.Direction = "" },

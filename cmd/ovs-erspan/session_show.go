@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
+	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
 func newSessionShowCommand(a *app) *cobra.Command {
@@ -70,7 +71,13 @@ func showText(v sessionView, last []sessionView) string {
 	line("State", "%s (since %s)", state, v.Status.Since.Format(time.RFC3339))
 	line("Why", "%s", v.Status.Message)
 	line("Bridge", "%s", s.Bridge)
-	line("Sources", "%s, %s", sourcesText(s), directionText(string(s.Direction)))
+	if v.Type == session.Destination {
+		line("From", "%s", s.From)
+		line("Output port", "%s", s.OutputPort)
+		line("Direction", "%s", s.Direction)
+	} else {
+		line("Sources", "%s, %s", sourcesText(s), directionText(string(s.Direction)))
+	}
 	if v.Effective != nil && len(v.Effective.Ports) > 0 {
 		line("Mirrored now", "%s", strings.Join(v.Effective.Ports, ", "))
 	}
@@ -152,6 +159,13 @@ func writeStages(buf *bytes.Buffer, v sessionView, last []sessionView) {
 			fmt.Fprintf(w, "%d\t", n)
 		}
 		fmt.Fprintln(w)
+	}
+	if v.Type == session.Destination {
+		stage("terminated", *v.Status.Terminated, func(s *statusView) flows.Count { return *s.Terminated })
+		stage("delivered", *v.Status.Delivered, func(s *statusView) flows.Count { return *s.Delivered })
+		stage("oversize", *v.Status.Oversize, func(s *statusView) flows.Count { return *s.Oversize })
+		w.Flush()
+		return
 	}
 	stage("tapped", v.Status.Tapped, func(s *statusView) flows.Count { return s.Tapped })
 	stage("guarded", v.Status.Guarded, func(s *statusView) flows.Count { return s.Guarded })

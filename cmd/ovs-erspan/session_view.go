@@ -17,6 +17,9 @@ type sessionView struct {
 	Effective *session.Effective `json:"effective,omitempty"`
 	Status    statusView         `json:"status"`
 
+	// Samples are what of no session arrived lately; only the row of unmatched frames has them.
+	Samples []sample `json:"samples,omitempty"`
+
 	slot uint32
 }
 
@@ -33,6 +36,9 @@ type statusView struct {
 	Matched            flows.Count     `json:"matched"`
 	Filtered           flows.Count     `json:"filtered"`
 	Sent               flows.Count     `json:"sent"`
+	Terminated         *flows.Count    `json:"terminated,omitempty"` // this and the next two: of destination sessions
+	Delivered          *flows.Count    `json:"delivered,omitempty"`
+	Oversize           *flows.Count    `json:"oversize,omitempty"`
 	Collectors         []collectorView `json:"collectors,omitempty"`
 }
 
@@ -67,7 +73,11 @@ func (h *host) views(ctx context.Context) ([]sessionView, error) {
 			v.Status.State, v.Status.Reason = session.Pending, flows.ReasonNotInForce
 			v.Status.Message = "what is programmed is not what is wished: 'ovs-erspan run --once' mends it"
 		}
-		if v.Status.State == session.Active && v.Status.Tapped.Packets == 0 {
+		switch {
+		case v.Status.State != session.Active:
+		case s.Type == session.Destination && v.Status.Terminated.Packets == 0:
+			v.Status.Reason, v.Status.Message = flows.ReasonNoTraffic, "nothing with its header has arrived yet"
+		case s.Type != session.Destination && v.Status.Tapped.Packets == 0:
 			v.Status.Reason, v.Status.Message = flows.ReasonNoTraffic, "nothing has passed its sources yet"
 		}
 		views = append(views, v)
@@ -75,7 +85,8 @@ func (h *host) views(ctx context.Context) ([]sessionView, error) {
 	for name, err := range wish.Broken {
 		views = append(views, sessionView{Name: name, Status: statusView{State: session.Failed, Reason: flows.ReasonInvalid, Message: err.Error(), Since: status[name].Since}})
 	}
-	return views, nil
+	unmatched, err := h.unmatched(ctx, plan.Program, there)
+	return append(views, unmatched...), err
 }
 
 func view(s session.Stored, st session.Status, c flows.Counters) sessionView {
@@ -85,6 +96,9 @@ func view(s session.Stored, st session.Status, c flows.Counters) sessionView {
 			State: st.State, Reason: st.Reason, Message: st.Message, Since: st.Since,
 			Tapped: c.Tapped, Guarded: c.Guarded, Matched: c.Matched, Filtered: c.Filtered,
 		},
+	}
+	if s.Type == session.Destination {
+		v.Status.Terminated, v.Status.Delivered, v.Status.Oversize = &c.Terminated, &c.Delivered, &c.Oversize
 	}
 	if c.Age > 0 {
 		since := time.Now().Add(-c.Age).UTC().Truncate(time.Second)

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ovs-erspan/ovs-erspan/erspan"
+	"github.com/ovs-erspan/ovs-erspan/flows"
+	"github.com/ovs-erspan/ovs-erspan/session"
+	"github.com/ovs-erspan/ovs-erspan/vswitchd"
+)
+
+// unmatchedName is the row of what arrived and is no session's. No session can have this name.
+const unmatchedName = "(unmatched)"
+
+// sample is ERSPAN of no session that arrived within the last seconds. What no session's header makes Open vSwitch look
+// at is not known, and absent.
+type sample struct {
+	From      string `json:"from,omitempty"`
+	SessionID *int   `json:"sessionID,omitempty"`
+	Version   int    `json:"version,omitempty"`
+	Packets   uint64 `json:"packets"`
+}
+
+func (s sample) String() string {
+	text := fmt.Sprintf("%d packets", s.Packets)
+	if s.From != "" {
+		text += " from " + s.From
+	}
+	if s.SessionID != nil {
+		text += fmt.Sprintf(" with session id %d", *s.SessionID)
+	}
+	if s.Version != 0 {
+		text += ", version " + erspan.Version(s.Version).String()
+	}
+	return text
+}
+
+// unmatched is a row for what arrived at the tunnel ports and is no session's, none where there is no such thing: a wrong
+// number at the far end shows here.
+func (h *host) unmatched(ctx context.Context, p flows.Program, there map[string][]flows.Entry) ([]sessionView, error) {
+	v := sessionView{Name: unmatchedName, Type: session.Destination}
+	var count, unreadable flows.Count
+	for _, tb := range p.TapBridges {
+		seen := false
+		for _, e := range there[tb.Name] {
+			to := &count
+			switch {
+			case !e.Cookie.Ours():
+				continue
+			case e.Cookie.Stage() == flows.StageUnreadable:
+				to = &unreadable
+			case e.Cookie.Stage() != flows.StageUnmatched:
+				continue
+			}
+			to.Packets += e.Packets
+			to.Bytes += e.Bytes
+			seen = seen || e.Packets > 0
+		}
+		if !seen {
+			continue
+		}
+		megaflows, err := vswitchd.New(h.app.rundir).Call(ctx, "dpif/dump-flows", tb.Name)
+		if err != nil {
+			return nil, err
+		}
+		v.Samples = append(v.Samples, readSamples(megaflows)...)
+	}
+	if count.Packets+unreadable.Packets == 0 {
+		return nil, nil
+	}
+	v.Status.State = session.Failed
+	v.Status.Reason = "NoSession"
+	var lately []string
+	for _, s := range v.Samples {
+		lately = append(lately, s.String())
+	}
+	v.Status.Message = "arrived with a header that no session has"
+	if len(lately) > 0 {
+		v.Status.Message += "; lately: " + strings.Join(lately, "; ")
+	}
+	if unreadable.Packets > 0 {
+		v.Status.Message += fmt.Sprintf("; %d packets have a header that Open vSwitch cannot read (Type I, a platform subheader): 'ovs-erspan capture --to' can", unreadable.Packets)
+	}
+	count.Packets, count.Bytes = count.Packets+unreadable.Packets, count.Bytes+unreadable.Bytes
+	v.Status.Terminated, v.Status.Delivered = &count, &flows.Count{}
+	return []sessionView{v}, nil
+}
+
+var (
+	megaflowTunnel  = regexp.MustCompile(`tunnel\((.*?)\),in_port`)
+	megaflowField   = regexp.MustCompile(`\b(tun_id|src|ipv6_src|ver)=([0-9a-fA-Fx.:]+)`)
+	megaflowPackets = regexp.MustCompile(`packets:(\d+)`)
+)
+
+// readSamples reads what is dropped of ERSPAN out of a dump of megaflows (ovs-appctl dpif/dump-flows), the most frequent
+// first.
+func readSamples(megaflows string) []sample {
+	byHeader := map[string]*sample{}
+	for line := range strings.Lines(megaflows) {
+		tunnel := megaflowTunnel.FindStringSubmatch(line)
+		packets := megaflowPackets.FindStringSubmatch(line)
+		if tunnel == nil || packets == nil || !strings.Contains(line, "actions:drop") || !strings.Contains(tunnel[1], "erspan") {
+			continue
+		}
+		var s sample
+		for _, f := range megaflowField.FindAllStringSubmatch(tunnel[1], -1) {
+			switch n, err := strconv.ParseUint(f[2], 0, 64); {
+			case f[1] == "src" || f[1] == "ipv6_src":
+				s.From = f[2]
+			case err != nil:
+			case f[1] == "tun_id":
+				id := int(n)
+				s.SessionID = &id
+			case f[1] == "ver":
+				s.Version = int(n)
+			}
+		}
+		s.Packets, _ = strconv.ParseUint(packets[1], 10, 64)
+		s.Packets++ // the packet that made the megaflow is not counted in it
+		key := s.From + "|" + fmt.Sprint(s.Version)
+		if s.SessionID != nil {
+			key += "|" + strconv.Itoa(*s.SessionID)
+		}
+		if known := byHeader[key]; known != nil {
+			known.Packets += s.Packets
+		} else {
+			byHeader[key] = &s
+		}
+	}
+	var all []sample
+	for _, s := range byHeader {
+		all = append(all, *s)
+	}
+	slices.SortFunc(all, func(a, b sample) int {
+		return cmp.Or(cmp.Compare(b.Packets, a.Packets), cmp.Compare(a.From, b.From))
+	})
+	const most = 5
+	return all[:min(most, len(all))]
+}
