@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -161,14 +162,18 @@ func (c *Controller) overlayNeighbors(ctx context.Context, state flows.State, pa
 	return nil
 }
 
-// Pending is what separates a plan from what is programmed: row changes are in the plan, these are the flow changes.
+// Pending is what separates a plan from what is programmed: row changes are in the plan, these are the flow changes, and
+// the flows that are there. The sessions of a bridge that cannot be seen are marked so in the plan; the error is about such
+// bridges only.
 func (c *Controller) Pending(ctx context.Context, p Plan) (map[string]flows.FlowChanges, map[string][]flows.Entry, error) {
 	changes, there := map[string]flows.FlowChanges{}, map[string][]flows.Entry{}
+	failed := map[string]error{}
 	for bridge, wished := range p.Flows {
 		if p.Input.State.Bridges[bridge] != nil {
 			entries, err := c.OpenFlow.Dump(ctx, bridge)
 			if err != nil {
-				return nil, nil, err
+				failed[bridge] = err
+				continue
 			}
 			there[bridge] = entries
 		}
@@ -176,14 +181,16 @@ func (c *Controller) Pending(ctx context.Context, p Plan) (map[string]flows.Flow
 			changes[bridge] = change
 		}
 	}
+	unreachable(p.Program, failed)
+	errs := slices.Collect(maps.Values(failed))
 	for bridge, wished := range p.Deliveries {
 		change, err := c.deliveryChanges(ctx, p.Input.State, bridge, wished)
 		if err != nil {
-			return nil, nil, err
+			errs = append(errs, err)
 		}
 		if !change.Empty() {
 			changes[bridge] = change
 		}
 	}
-	return changes, there, nil
+	return changes, there, errors.Join(errs...)
 }

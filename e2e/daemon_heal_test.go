@@ -321,3 +321,32 @@ func TestDaemonUnderChurn(t *testing.T) {
 	}
 	t.Logf("%d flaps within %v: %d reconciles, %d lines about the session", flaps, took.Round(time.Millisecond), reconciles, told)
 }
+
+// TestBrokenBridgeHoldsUpNoOther: a bridge that Open vSwitch cannot open (here of the kernel's datapath, which it does not
+// have) leaves its sessions Pending with the reason; sessions elsewhere come, change and go as if it were not there.
+func TestBrokenBridgeHoldsUpNoOther(t *testing.T) {
+	s := newScene(t)
+	s.daemon().ready()
+	_, _ = s.host.Vsctl(s.ctx, "--no-wait", "add-br", "broken", "--", "set", "bridge", "broken", "datapath_type=system",
+		"--", "add-port", "broken", "v9", "--", "set", "interface", "v9", "type=internal")
+	r := s.oe("session", "add", "stuck", "--bridge", "broken", "--source", "v9", "--collector", collectorAddr, "--session-id", "9", "--timeout", "20s")
+	if r.code != 3 || !strings.Contains(r.stderr, "br-erspan") {
+		t.Errorf("on the broken bridge: exit %d: %s", r.code, r.stderr)
+	}
+	s.becomes("stuck", "Pending", "")
+	s.add("one", "--source", "vnet0")
+	s.copies(1)
+	s.ok("session", "set", "one", "--session-id", "5")
+	s.ofctl("del-flows", "br-erspan-nd")
+	s.must(lab.Until(s.ctx, "the flows are back", func(ctx context.Context) error {
+		flows, err := s.sending(ctx)
+		if err == nil && flows == "" {
+			err = errors.New("none sends")
+		}
+		return err
+	}))
+	s.copies(1)
+	if state, reason := s.state("one"); state != "Active" {
+		t.Errorf("beside the broken bridge: %s, %s", state, reason)
+	}
+}

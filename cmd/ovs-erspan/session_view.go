@@ -59,9 +59,9 @@ func (h *host) views(ctx context.Context) ([]sessionView, error) {
 		return nil, err
 	}
 	changes, there, err := h.controller.Pending(ctx, plan)
-	if err != nil {
+	if err != nil && ctx.Err() != nil {
 		return nil, err
-	}
+	} // else the sessions that it is about say so
 	pending := flows.NotInForce(plan.Program, plan.Rows, changes)
 	status := controller.Statuses(wish, plan.Program, time.Now())
 	counted := flows.CountAll(plan.Program, there)
