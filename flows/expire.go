@@ -14,7 +14,7 @@ const MaxHardTimeout = 65535 * time.Second
 // counted in whole seconds, from different moments.
 const expirySlack = 2
 
-// Expire has the flows that send a session's copies end by themselves with the session, where nobody may be there to
+// Expire has the flows that send a session's copies, or take its frames in, end by themselves with the session, where nobody may be there to
 // remove them. An end that is too far away for a flow is left to whoever reconciles when it is near.
 func Expire(lines []Line, sessions []session.Stored, now time.Time) {
 	ends := map[uint32]int64{}
@@ -27,7 +27,7 @@ func Expire(lines []Line, sessions []session.Stored, now time.Time) {
 		return
 	}
 	for i, l := range lines {
-		if l.Cookie.Ours() && l.Cookie.Stage() == StageSent {
+		if l.Cookie.Ours() && (l.Cookie.Stage() == StageSent || l.Cookie.Stage() == StageTerminated) {
 			lines[i].Expires = ends[l.Cookie.Slot()]
 		}
 	}

@@ -26,10 +26,13 @@ func TestExpire(t *testing.T) {
 		{time.Nanosecond, 1}, {time.Second, 2}, {90 * time.Second, 91}, {65534 * time.Second, 65535}, {65535 * time.Second, 65535},
 		{65536 * time.Second, 0}, {48 * time.Hour, 0},
 	} {
-		lines := []flows.Line{line(1, flows.StageSent), line(2, flows.StageSent), line(1, flows.StageRestPermit)}
+		lines := []flows.Line{line(1, flows.StageSent), line(2, flows.StageSent), line(1, flows.StageRestPermit), line(1, flows.StageTerminated)}
 		flows.Expire(lines, []session.Stored{stored(1, tt.left), {Slot: 2}}, now)
 		if got := lines[0].HardTimeout(now); got != tt.want {
 			t.Errorf("%v left: hard_timeout %d, want %d", tt.left, got, tt.want)
+		}
+		if lines[3].Expires != lines[0].Expires {
+			t.Errorf("%v left: what a destination session takes in ends at another time: %+v", tt.left, lines[3])
 		}
 		if lines[1].Expires != 0 || lines[2].Expires != 0 {
 			t.Errorf("%v left: other flows end, too: %+v", tt.left, lines)

@@ -117,7 +117,7 @@ func (m *Metrics) Observe(e controller.Event) {
 
 // What is known of sessions and bridges is put together when it is asked for: so what is removed disappears.
 var (
-	packets   = desc("session_packets_total", "Packets of a session at a stage: tapped (shared by sessions on one tap), guarded, matched, filtered, sent.", "session", "bridge", "stage")
+	packets   = desc("session_packets_total", "Packets of a session at a stage: tapped (shared by sessions on one tap), guarded, matched, filtered, sent; of destination sessions terminated, delivered, oversize.", "session", "bridge", "stage")
 	bytes     = desc("session_bytes_total", "Bytes of a session's frames at a stage, before any cut.", "session", "bridge", "stage")
 	state     = desc("session_state", "1 for the state that a session is in, 0 for the others.", "session", "bridge", "state")
 	since     = desc("session_state_since_timestamp_seconds", "Since when a session is in its state, for the reason that is a label.", "session", "bridge", "reason")
@@ -211,10 +211,15 @@ func (m *Metrics) counters(ctx context.Context, out chan<- prometheus.Metric, r 
 			continue
 		}
 		c := counted[s.Name]
-		for _, stage := range []struct {
+		type stage struct {
 			name  string
 			count flows.Count
-		}{{"tapped", c.Tapped}, {"guarded", c.Guarded}, {"matched", c.Matched}, {"filtered", c.Filtered}, {"sent", c.Sent}} {
+		}
+		stages := []stage{{"tapped", c.Tapped}, {"guarded", c.Guarded}, {"matched", c.Matched}, {"filtered", c.Filtered}, {"sent", c.Sent}}
+		if s.Type == session.Destination {
+			stages = []stage{{"terminated", c.Terminated}, {"delivered", c.Delivered}, {"oversize", c.Oversize}}
+		}
+		for _, stage := range stages {
 			out <- prometheus.MustNewConstMetric(packets, prometheus.CounterValue, float64(stage.count.Packets), s.Name, s.Bridge, stage.name)
 			out <- prometheus.MustNewConstMetric(bytes, prometheus.CounterValue, float64(stage.count.Bytes), s.Name, s.Bridge, stage.name)
 		}
