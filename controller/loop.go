@@ -51,10 +51,11 @@ type Connection struct {
 	Close         func()
 }
 
-// FlowWatcher tells of changes of a bridge's flows (package openflow). The channel receives after a change, several as
-// one, and is closed when the bridge can no longer be watched: when ovs-vswitchd ended, above all.
+// FlowWatcher tells of changes of a bridge's flows that have the match or a narrower one, "" for all (package openflow).
+// The channel receives after a change, several as one, and is closed when the bridge can no longer be watched: when
+// ovs-vswitchd ended, above all.
 type FlowWatcher interface {
-	Watch(ctx context.Context, bridge string) (<-chan struct{}, error)
+	Watch(ctx context.Context, bridge, match string) (<-chan struct{}, error)
 }
 
 // Loop reconciles whenever something changed, one reconcile at a time: events say only "look again".
@@ -136,9 +137,12 @@ func jitter(d time.Duration) time.Duration {
 
 // flowEvent says that a bridge's flows changed, or that the bridge can no longer be watched.
 type flowEvent struct {
-	bridge string
-	gone   bool
+	watched
+	gone bool
 }
+
+// watched are the flows of a bridge, those with a match or all.
+type watched struct{ bridge, match string }
 
 // failing is a tap bridge that could not be programmed, left alone until its retry.
 type failing struct {
@@ -152,8 +156,8 @@ type serving struct {
 	*Loop
 	conn     *Connection
 	c        *Controller
-	watches  map[string]<-chan struct{} // of flows, by tap bridge
-	changes  chan flowEvent             // from the goroutines that watch
+	watches  map[watched]<-chan struct{} // of flows
+	changes  chan flowEvent              // from the goroutines that watch
 	underlay <-chan struct{}
 
 	reasons map[string]bool // why the next reconcile is due
@@ -175,7 +179,7 @@ func (l *Loop) serve(ctx context.Context, conn *Connection) error {
 	defer cancel()
 	s := &serving{
 		Loop: l, conn: conn, c: conn.Controller,
-		watches: map[string]<-chan struct{}{}, changes: make(chan flowEvent),
+		watches: map[watched]<-chan struct{}{}, changes: make(chan flowEvent),
 		reasons: map[string]bool{"start": true}, urgent: true,
 		due: map[string]time.Time{}, failing: map[string]failing{},
 		events: rate.NewLimiter(eventRate, eventBurst), looks: rate.NewLimiter(underlayRate, underlayBurst),
@@ -243,7 +247,7 @@ func (s *serving) wait(ctx context.Context) error {
 			}
 		case e := <-s.changes:
 			if e.gone {
-				delete(s.watches, e.bridge)
+				delete(s.watches, e.watched)
 				s.look("ovs-vswitchd", true)
 			} else {
 				s.look("flows", false)
@@ -314,7 +318,7 @@ func (s *serving) expire(ctx context.Context) {
 // probe tries whether bridges that failed can be reached again, which costs less than a reconcile that fails.
 func (s *serving) probe(ctx context.Context) {
 	for bridge, f := range s.failing {
-		if s.watchFlows(ctx, bridge) == nil {
+		if s.watchFlows(ctx, watched{bridge, ""}) == nil {
 			f.retry = time.Now()
 			s.failing[bridge] = f
 			s.look("ovs-vswitchd", true)
@@ -432,8 +436,16 @@ func (s *serving) afterwards(ctx context.Context, result Result) {
 	failed := maps.Clone(result.Failed)
 	for bridge := range result.Plan.Flows {
 		if failed[bridge] == nil && result.Plan.Input.State.Bridges[bridge] != nil {
-			if err := s.watchFlows(ctx, bridge); err != nil {
+			if err := s.watchFlows(ctx, watched{bridge, ""}); err != nil {
 				failed[bridge] = err
+			}
+		}
+	}
+	// A production bridge whose owner has left it no version of OpenFlow to watch with is looked at with each resync.
+	for bridge, lines := range result.Plan.Deliveries {
+		for _, l := range lines {
+			if err := s.watchFlows(ctx, watched{bridge, l.Match}); err != nil {
+				s.Log.Debug("cannot watch the flow on a production bridge", "bridge", bridge, "error", err)
 			}
 		}
 	}
@@ -453,7 +465,7 @@ func (s *serving) afterwards(ctx context.Context, result Result) {
 		if due, ok := s.due[dueRetry]; !ok || f.retry.Before(due) {
 			s.due[dueRetry] = f.retry
 		}
-		if s.watches[bridge] == nil && time.Since(s.upSince) < probeFor {
+		if s.watches[watched{bridge, ""}] == nil && time.Since(s.upSince) < probeFor {
 			s.in(probeInterval, dueProbe)
 		}
 	}
@@ -476,22 +488,22 @@ func (s *serving) afterwards(ctx context.Context, result Result) {
 	}
 }
 
-// watchFlows sees to it that the bridge is watched.
-func (s *serving) watchFlows(ctx context.Context, bridge string) error {
-	if s.watches[bridge] != nil {
+// watchFlows sees to it that the flows are watched.
+func (s *serving) watchFlows(ctx context.Context, w watched) error {
+	if s.watches[w] != nil {
 		return nil
 	}
-	changes, err := s.Flows.Watch(ctx, bridge)
+	changes, err := s.Flows.Watch(ctx, w.bridge, w.match)
 	if err != nil {
 		return err
 	}
-	s.watches[bridge] = changes
+	s.watches[w] = changes
 	s.look("flows", false) // what changed between the reconcile and now
 	go func() {
 		for open := true; open; {
 			_, open = <-changes
 			select {
-			case s.changes <- flowEvent{bridge, !open}:
+			case s.changes <- flowEvent{w, !open}:
 			case <-ctx.Done():
 				return
 			}

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/ovs-erspan/ovs-erspan/erspan"
 	"github.com/ovs-erspan/ovs-erspan/session"
@@ -466,32 +465,4 @@ func checkDevice(fault *session.FieldError, device string, h Host) error {
 		return fault
 	}
 	return nil
-}
-
-// CheckDeliveries refuses, in the set of sessions, a source that a destination session delivers to.
-func CheckDeliveries(all []session.Stored) error {
-	ports := deliveryPorts(all)
-	for _, s := range all {
-		if s.Type == session.Destination || s.Disabled {
-			continue
-		}
-		for _, port := range s.Sources.Ports {
-			if slices.Contains(ports[s.Bridge], port) {
-				return &session.FieldError{Session: s.Name, Field: "sources.ports", Value: port,
-					Reason: "is where a destination session delivers: what it delivers would be mirrored again, without end",
-					Remedy: "leave it out of the sources, or deliver to another port" + deliverers(all, s.Bridge, port)}
-			}
-		}
-	}
-	return nil
-}
-
-func deliverers(all []session.Stored, bridge, port string) string {
-	var names []string
-	for _, s := range all {
-		if s.Type == session.Destination && s.Bridge == bridge && s.OutputPort == port {
-			names = append(names, s.Name)
-		}
-	}
-	return " (sessions that deliver there: " + strings.Join(names, ", ") + ")"
 }

@@ -8,13 +8,13 @@ import (
 	"github.com/ovs-erspan/ovs-erspan/flows"
 )
 
-// Watch tells of changes of the bridge's flows, by whomever they are made: the channel receives after a change, several
+// Watch tells of changes of the bridge's flows that have the match or a narrower one ("" for all), by whomever they are made: the channel receives after a change, several
 // as one, and is closed when the connection is lost, which is also how an ovs-vswitchd that ended is noticed at once, and
 // when ctx is done. Watch returns when the watching has begun: what changes from then on is told.
-func (c *Client) Watch(ctx context.Context, bridge string) (<-chan struct{}, error) {
+func (c *Client) Watch(ctx context.Context, bridge, match string) (<-chan struct{}, error) {
 	conn, err := dial(ctx, c.socket(bridge))
 	if err == nil {
-		if err = conn.monitor(ctx); err != nil {
+		if err = conn.monitor(ctx, match); err != nil {
 			conn.Close()
 		}
 	}
@@ -44,25 +44,29 @@ func (c *Client) Watch(ctx context.Context, bridge string) (<-chan struct{}, err
 	return changes, nil
 }
 
-// monitor asks for every change of every flow (OpenFlow 1.4.1 section 7.3.5.17), without the flows that are there and
+// monitor asks for every change of the flows (OpenFlow 1.4.1 section 7.3.5.17), without the flows that are there and
 // without their actions, and waits for the answer.
-func (c *connection) monitor(ctx context.Context) error {
+func (c *connection) monitor(ctx context.Context, match string) error {
 	const (
 		flowMonitor               = 16
 		onAdd, onRemove, onModify = 1 << 1, 1 << 2, 1 << 3
 	)
+	fields, err := encodeMatch(match)
+	if err != nil {
+		return err
+	}
 	b := []byte{0, flowMonitor, 0, 0, 0, 0, 0, 0}
 	b = binary.BigEndian.AppendUint32(b, 1) // the monitor's number
 	b = binary.BigEndian.AppendUint32(b, anyPort)
 	b = binary.BigEndian.AppendUint32(b, anyPort)
 	b = binary.BigEndian.AppendUint16(b, onAdd|onRemove|onModify)
-	b = append(b, 0xff, 0)                // all tables; add the monitor
-	b = append(b, 0, 1, 0, 4, 0, 0, 0, 0) // any match
+	b = append(b, 0xff, 0) // all tables; add the monitor
+	b = append(b, fields...)
 	defer c.bound(ctx)()
 	if _, err := c.Write(message(typeMultipartRequest, c.nextXID(), b)); err != nil {
 		return err
 	}
-	_, err := c.answer(typeMultipartReply)
+	_, err = c.answer(typeMultipartReply)
 	return err
 }
 

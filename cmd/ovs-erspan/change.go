@@ -115,9 +115,6 @@ func (h *host) check(ctx context.Context, w *session.Wish, was []session.Stored,
 	if err := session.CheckSet(specs(w.Sessions)); err != nil {
 		return err
 	}
-	if err := flows.CheckDeliveries(w.Sessions); err != nil {
-		return err
-	}
 	if err := h.ofctl.CheckMatches(ctx, exprs); err != nil {
 		return err
 	}
