@@ -8,8 +8,8 @@ import (
 	"github.com/ovs-erspan/ovs-erspan/flows"
 )
 
-// Watch tells of changes of the bridge's flows that have the match or a narrower one ("" for all), by whomever they are made: the channel receives after a change, several
-// as one, and is closed when the connection is lost, which is also how an ovs-vswitchd that ended is noticed at once, and
+// Watch tells of changes of the bridge's flows that have the match or a narrower one ("" for all), by whomever they are
+// made: the channel receives after a change, several as one, and is closed when the connection is lost, which is also how an ovs-vswitchd that ended is noticed at once, and
 // when ctx is done. Watch returns when the watching has begun: what changes from then on is told.
 func (c *Client) Watch(ctx context.Context, bridge, match string) (<-chan struct{}, error) {
 	conn, err := dial(ctx, c.socket(bridge))

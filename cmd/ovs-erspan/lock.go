@@ -114,3 +114,11 @@ func readSign(rundir string) (sign, bool) {
 
 // hung tells whether the daemon that wrote the sign gives no more.
 func (s sign) hung() bool { return time.Since(s.At) > lifeLimit }
+
+// whoReconciles names for people who will put a change in force.
+func (a *app) whoReconciles() string {
+	if d, ok := readSign(a.rundir); ok && !d.hung() {
+		return fmt.Sprintf("the daemon (process %d)", d.PID)
+	}
+	return "'ovs-erspan run --once'"
+}

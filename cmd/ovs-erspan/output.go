@@ -42,7 +42,7 @@ func (h *host) report(status map[string]session.Status, done string, noWait bool
 		text += fmt.Sprintf("session %q %s", name, done)
 		switch {
 		case noWait:
-			text += ": stored, not in force yet ('ovs-erspan run --once' puts it in force)\n"
+			text += ": stored, not in force yet (" + h.app.whoReconciles() + " puts it in force)\n"
 			continue
 		case st.State == session.Active && st.Effective != nil:
 			text += fmt.Sprintf(": Active, session id %d\n", st.Effective.SessionID)

@@ -68,14 +68,14 @@ func removeSessions(ctx context.Context, h *host, names []string, ifExists, noWa
 	}
 	text := ""
 	for _, name := range removed {
-		text += fmt.Sprintf("session %q removed%s\n", name, waitNote(noWait))
+		text += fmt.Sprintf("session %q removed%s\n", name, h.app.waitNote(noWait))
 	}
 	return errors.Join(h.app.print(map[string]any{"removed": removed}, text), nil)
 }
 
-func waitNote(noWait bool) string {
+func (a *app) waitNote(noWait bool) string {
 	if noWait {
-		return " from the wish; its copies stop with the next reconcile ('ovs-erspan run --once')"
+		return " from the wish; its copies stop with the next reconcile (" + a.whoReconciles() + ")"
 	}
 	return ""
 }

@@ -71,7 +71,7 @@ func (h *host) views(ctx context.Context) ([]sessionView, error) {
 		v.Status.Generation, v.Status.ObservedGeneration = wish.Generation, wish.InForce
 		if pending[s.Name] && (v.Status.State == session.Active || v.Status.State == session.Degraded) {
 			v.Status.State, v.Status.Reason = session.Pending, flows.ReasonNotInForce
-			v.Status.Message = "what is programmed is not what is wished: 'ovs-erspan run --once' mends it"
+			v.Status.Message = "what is programmed is not what is wished: " + h.app.whoReconciles() + " mends it"
 		}
 		switch {
 		case v.Status.State != session.Active:
