@@ -106,6 +106,52 @@ func TestKilledAtEachStep(t *testing.T) {
 	}
 }
 
+// TestDeliveryKilledAtEachStep: the same for a destination session, whose flow on the production bridge must never be left
+// without a row that tells of it.
+func TestDeliveryKilledAtEachStep(t *testing.T) {
+	s := newScene(t)
+	add := []string{"session", "add", "in", "--type", "destination", "--bridge", "br0", "--output-port", "vnet1", "--from", "any", "--session-id", "7"}
+	rows, err := s.host.DumpRows(s.ctx)
+	s.must(err)
+	before := rows.Lines()
+	flows, err := s.host.DumpFlows(s.ctx, "br0")
+	s.must(err)
+	gone := func(step string) {
+		t.Helper()
+		s.nothingToDo()
+		after, err := s.host.DumpFlows(s.ctx, "br0")
+		s.must(err)
+		if diff := cmp.Diff(flows, after); diff != "" {
+			t.Errorf("killed at %s, mended: flows of br0 (-before +after):\n%s", step, diff)
+		}
+	}
+	for _, step := range []string{"stored", "rows-before", "deliveries", "flows", "revalidate", "report"} {
+		s.killAt(step, add...)
+		s.ok("run", "--once")
+		s.nothingToDo()
+		if state, _ := s.state("in"); state != "Active" {
+			t.Errorf("killed at %s of add, mended: %s", step, state)
+		}
+		s.ok("session", "remove", "in")
+		// And where the session goes before anything was mended.
+		s.killAt(step, add...)
+		s.ok("session", "remove", "in")
+		gone(step + " of add")
+	}
+	for _, step := range []string{"stored", "flows", "rows-after", "revalidate", "rows-last", "report"} {
+		s.ok(append(add, "--may-exist")...)
+		s.killAt(step, "session", "remove", "in")
+		s.ok("run", "--once")
+		gone(step + " of remove")
+	}
+	s.ok("uninstall")
+	rows, err = s.host.DumpRows(s.ctx)
+	s.must(err)
+	if diff := cmp.Diff(before, rows.Lines()); diff != "" {
+		t.Errorf("orphans (-before +after):\n%s", diff)
+	}
+}
+
 // TestKilledAtAnyMoment: the same for moments within the steps: while rows are committed, while the answer is awaited,
 // while flows are on their way. What mends it is the next command, whichever that is.
 func TestKilledAtAnyMoment(t *testing.T) {

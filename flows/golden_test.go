@@ -60,6 +60,13 @@ func stored(slot uint32, name string, change func(*session.Session)) session.Sto
 	return session.Stored{Session: s.Defaulted(), Slot: slot}
 }
 
+// terminated is a valid destination session that delivers to vnet2, with session id 10.
+func terminated(slot uint32, name string, change func(*session.Session)) session.Stored {
+	s := session.Session{Name: name, Type: session.Destination, Bridge: "br0", OutputPort: "vnet2", From: session.AnySender, ERSPAN: session.ERSPAN{SessionID: ptr(10)}}
+	change(&s)
+	return session.Stored{Session: s.Defaulted(), Slot: slot}
+}
+
 var goldens = map[string][]session.Stored{
 	"one": {stored(1, "one", nil)},
 	"both-versions": {
@@ -88,6 +95,14 @@ var goldens = map[string][]session.Stored{
 	"access-port": {
 		stored(1, "access", func(s *session.Session) { s.Sources.Ports = []string{"vnet1"} }),
 		stored(2, "all", func(s *session.Session) { s.Sources = session.Sources{All: true} }),
+	},
+	"destination": {
+		terminated(1, "rack7", func(s *session.Session) {
+			s.From, s.ERSPAN.Version, s.ERSPAN.Index = "192.0.2.9", 1, ptr(5)
+		}),
+		terminated(2, "ingress", func(s *session.Session) {
+			s.ERSPAN.Version, s.ERSPAN.HardwareID, s.Direction = 2, ptr(0), session.Ingress
+		}),
 	},
 	"own-tunnel": {stored(1, "marked", func(s *session.Session) { s.DSCP, s.TTL, s.Origin = ptr(46), ptr(9), addr("192.0.2.1") })},
 }
