@@ -82,7 +82,7 @@ func (d *daemon) reconciles() (all []reconciled) {
 type reconciled struct {
 	Msg, Because string
 	Rows, Flows  int
-	Duration     time.Duration
+	Duration     float64 // in seconds
 }
 
 // oneChange is the median of changing one session of many, and the most rows and flows that the daemon changed for it.
@@ -145,7 +145,7 @@ func BenchmarkDaemon(b *testing.B) {
 		var nothing []time.Duration
 		for _, r := range d.reconciles() {
 			if r.Because == "resync" && r.Rows+r.Flows == 0 {
-				nothing = append(nothing, r.Duration)
+				nothing = append(nothing, time.Duration(r.Duration*float64(time.Second)))
 			}
 		}
 		if len(nothing) == 0 {

@@ -33,7 +33,7 @@ type daemon struct {
 	sign sign
 }
 
-// daemonLog is text for people and JSON for programs.
+// daemonLog is text for people and JSON for programs; durations are in seconds there.
 func (a *app) daemonLog() *slog.Logger {
 	level := slog.LevelInfo
 	if a.verbose {
@@ -42,6 +42,12 @@ func (a *app) daemonLog() *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	if f, ok := a.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return slog.New(slog.NewTextHandler(a.err, options))
+	}
+	options.ReplaceAttr = func(_ []string, attr slog.Attr) slog.Attr {
+		if attr.Value.Kind() == slog.KindDuration {
+			return slog.Float64(attr.Key, attr.Value.Duration().Seconds())
+		}
+		return attr
 	}
 	return slog.New(slog.NewJSONHandler(a.err, options))
 }
