@@ -19,6 +19,7 @@ const (
 	niciraResubmit    = 14 // to a table
 	niciraOutputTrunc = 39
 	niciraClone       = 42
+	niciraPktLarger   = 49
 
 	instructionGoto  = 1
 	instructionApply = 4
@@ -87,6 +88,8 @@ func appendAction(b []byte, text string) ([]byte, error) {
 		b, err = appendSetField(b, text)
 	case strings.HasPrefix(text, "move:"):
 		b, err = appendMove(b, text)
+	case strings.HasPrefix(text, "check_pkt_larger("):
+		b, err = appendPktLarger(b, text)
 	case strings.HasPrefix(text, "resubmit(,"):
 		var table byte
 		if _, err := fmt.Sscanf(text, "resubmit(,%d)", &table); err != nil {
@@ -247,6 +250,25 @@ func appendMove(b []byte, text string) ([]byte, error) {
 	return header(header(b, src.field), dst.field), nil
 }
 
+// appendPktLarger: "check_pkt_larger(SIZE)->FIELD[BIT]".
+func appendPktLarger(b []byte, text string) ([]byte, error) {
+	size, to, _ := strings.Cut(strings.TrimPrefix(text, "check_pkt_larger("), ")->")
+	n, err := strconv.ParseUint(size, 10, 16)
+	if err != nil {
+		return nil, notNative("%q", text)
+	}
+	dst, err := parseBitRange(to)
+	if err != nil {
+		return nil, err
+	}
+	if dst.bits != 1 {
+		return nil, notNative("%q", text)
+	}
+	b = nicira(b, niciraPktLarger)
+	b = binary.BigEndian.AppendUint16(b, uint16(n))
+	return header(binary.BigEndian.AppendUint16(b, uint16(dst.first)), dst.field), nil
+}
+
 // header writes a field's header alone: its length is that of the value that is not there.
 func header(b []byte, f field) []byte {
 	whole := f.put(nil, make([]byte, f.size), nil)
@@ -343,6 +365,12 @@ func decodeNicira(b []byte) (string, error) {
 		return "clone(" + strings.Join(inner, ",") + ")", nil
 	case niciraMove:
 		return decodeMove(b)
+	case niciraPktLarger:
+		dst, _, err := takeHeader(b[14:])
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("check_pkt_larger(%d)->%s", binary.BigEndian.Uint16(b[10:]), bitRange{dst, int(binary.BigEndian.Uint16(b[12:])), 1}), nil
 	default:
 		return "", notNative("action %d of Open vSwitch", subtype)
 	}

@@ -68,6 +68,12 @@ func encodeMatch(match string) ([]byte, error) {
 			}
 			continue
 		}
+		if part == anyTag {
+			if err := put(vlan, anyTagBits, anyTagBits); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		f, err := fieldNamed(name, seen.proto)
 		if err != nil {
 			return nil, err
@@ -132,6 +138,11 @@ func (l *layers) allow(f field) bool {
 	return true
 }
 
+// anyTag matches frames with a VLAN tag, whichever: the bit OFPVID_PRESENT alone.
+const anyTag = "vlan_tci=0x1000/0x1000"
+
+var anyTagBits = []byte{0x10, 0}
+
 var (
 	ethernetType, _ = fieldNamed("dl_type", 0)
 	ipProtocol, _   = fieldNamed("nw_proto", 0)
@@ -175,6 +186,10 @@ func decodeMatch(b []byte) (string, error) {
 	}
 	slices.SortFunc(all, func(a, b found) int { return a.place - b.place })
 	for _, f := range all {
+		if f.oxm == vlan.oxm && bytes.Equal(f.value, anyTagBits) && bytes.Equal(f.mask, anyTagBits) {
+			parts = append(parts, anyTag)
+			continue
+		}
 		text, err := f.text(f.value, f.mask)
 		if err != nil {
 			return "", err

@@ -22,7 +22,7 @@ import (
 var nativeMatches = []string{
 	"", "in_port=3", "reg0=0x1", "reg7=0", "reg3=0x10/0xf0", "tun_id=0x64", "tun_id=0x64/0x3ff", "tun_src=192.0.2.1", "tun_src=192.0.2.0/24",
 	"tun_ipv6_src=2001:db8::1", "tun_dst=192.0.2.1", "tun_ipv6_dst=2001:db8::1", "tun_erspan_ver=1", "tun_erspan_ver=2",
-	"dl_vlan=10", "dl_vlan=10,dl_vlan_pcp=3", "in_port=3,dl_vlan=4094", "dl_src=50:54:00:00:00:05", "dl_dst=01:00:00:00:00:00/01:00:00:00:00:00",
+	"dl_vlan=10", "dl_vlan=10,dl_vlan_pcp=3", "vlan_tci=0x1000/0x1000", "tcp,reg0=0x1,vlan_tci=0x1000/0x1000,tp_dst=1", "in_port=3,dl_vlan=4094", "dl_src=50:54:00:00:00:05", "dl_dst=01:00:00:00:00:00/01:00:00:00:00:00",
 	"dl_type=0x88cc", "dl_type=0x0801", "ip", "ipv6", "arp", "rarp", "icmp", "icmp6", "tcp", "udp", "sctp", "tcp6", "udp6", "sctp6",
 	"ip,nw_proto=47", "ip,nw_src=192.0.2.1,nw_proto=47", "ipv6,ipv6_dst=2001:db8::/32,nw_proto=47", "ip,nw_src=10.0.0.1/255.0.0.255",
 	"ipv6,ipv6_src=2001::1/ffff::ffff", "ip,nw_dst=10.0.0.0/8", "tcp,nw_src=192.0.2.66,tp_dst=443", "tcp,tp_src=0x10/0xfff0",
@@ -40,6 +40,7 @@ var nativeActions = []string{
 	"set_field:0x64->tun_id,set_field:2->tun_erspan_ver,set_field:0->tun_erspan_hwid,set_field:2001:db8::9->tun_ipv6_dst,output(port=1,max_len=64)",
 	"set_field:0x3ff->tun_id,set_field:1->tun_erspan_ver,set_field:0xfffff->tun_erspan_idx,set_field:::->tun_ipv6_dst,set_field:192.0.2.9->tun_dst,output(port=65279,max_len=65535)",
 	"set_field:0x3f->tun_erspan_hwid,output(port=2,max_len=14)",
+	"check_pkt_larger(1518)->NXM_NX_REG5[0],goto_table:51", "check_pkt_larger(65535)->NXM_NX_REG0[31],output:2",
 	"move:NXOXM_ET_ERSPAN_HWID[]->NXM_NX_REG1[0..5],move:NXOXM_ET_ERSPAN_DIR[]->NXM_NX_REG2[0],move:NXOXM_ET_ERSPAN_IDX[]->NXM_NX_REG3[0..19],resubmit(,41)",
 }
 
