@@ -51,6 +51,9 @@ func (c *Controller) addDeliveries(ctx context.Context, plan Plan, result *Resul
 			return err
 		}
 		result.FlowMods += len(add)
+		for _, l := range add {
+			c.contest.placed[bridge+" "+l.String()] = true // it may be taken away before anyone looks again
+		}
 	}
 	return nil
 }
