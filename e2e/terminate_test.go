@@ -387,3 +387,45 @@ func TestFlowContested(t *testing.T) {
 		t.Errorf("somebody else's flow is gone:\n%s", rest)
 	}
 }
+
+// TestTypeI: Type I has no header that Open vSwitch could read; that it arrives shows, with the advice to use the receiver.
+func TestTypeI(t *testing.T) {
+	f := newForeigner(t)
+	f.receive("in", "--from", "any", "--session-id", "7")
+	atAnalyzer := f.capture(f.analyzer, "eth0", "ether proto 0x88b5")
+	packet := outer(f.dst, f.src, "192.0.2.50", append([]byte{0, 0, 0x88, 0xbe}, marked("type I", 60)...))
+	f.must(lab.Until(f.ctx, "it shows that Type I arrives", func(context.Context) error {
+		f.sends([][]byte{packet, packet, packet})
+		list := f.far("session", "list")
+		if !strings.Contains(list, "(unmatched)") || !strings.Contains(list, "capture --to") {
+			return fmt.Errorf("%s", list)
+		}
+		return nil
+	}))
+	f.stop(atAnalyzer)
+	if n := atAnalyzer.Stats().Captured; n > 0 {
+		t.Errorf("%d frames were delivered", n)
+	}
+}
+
+// TestBothDirectionsWithATunnelOfItsOwn: a host sends to another with a tunnel port of the session's own (fixed remote_ip
+// and key), and receives from that very host with the same session id: what arrives at either tunnel port is read.
+func TestBothDirectionsWithATunnelOfItsOwn(t *testing.T) {
+	f := newFarEnd(t)
+	d, e := f.scene.guest("d"), f.scene.guest("e")
+	f.must(f.host2.Attach(f.ctx, d, "br0", "vnet2", lab.GuestIf{Addrs: []string{"10.0.1.1/24"}}))
+	f.must(f.host2.Attach(f.ctx, e, "br0", "vnet3", lab.GuestIf{Addrs: []string{"10.0.1.2/24"}}))
+	near := f.scene.guest("near")
+	f.must(f.host.Attach(f.ctx, near, "br0", "analyzer0", lab.GuestIf{}))
+	f.ok("session", "add", "in", "--type", "destination", "--bridge", "br0", "--output-port", "analyzer0", "--from", farAddr, "--session-id", "5")
+	f.send("out", "--source", "vnet0", "--collector", farAddr, "--session-id", "5", "--dscp", "10")
+	f.receive("in", "--from", hostAddr, "--session-id", "5")
+	f.far("session", "add", "out", "--bridge", "br0", "--source", "vnet2", "--collector", hostAddr, "--session-id", "5", "--dscp", "12")
+	atFar, atNear := f.capture(f.analyzer, "eth0", "icmp"), f.capture(near, "eth0", "icmp")
+	f.ping(f.a, addrB, 3)
+	f.ping(d, "10.0.1.2", 3)
+	f.waitCount(atFar, "icmp", 6)
+	f.waitCount(atNear, "icmp", 6)
+	f.stop(atFar)
+	f.stop(atNear)
+}
