@@ -14,13 +14,13 @@ import (
 type Client struct {
 	rundir string
 
-	mu          sync.Mutex
-	connections map[string]*connection // by bridge; Open vSwitch's own sockets, nothing leaves the host
+	mu    sync.Mutex
+	links map[string]*link // by bridge
 }
 
 // New makes a client for the Open vSwitch that has its sockets in rundir. Nothing is connected or executed yet.
 func New(rundir string) *Client {
-	return &Client{rundir: rundir, connections: map[string]*connection{}}
+	return &Client{rundir: rundir, links: map[string]*link{}}
 }
 
 // Apply makes the changes to the bridge in one bundle: whoever looks, or whatever packet passes, meets all of them or

@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
@@ -195,45 +198,62 @@ func decodeStats(b []byte) (flows.Entry, error) {
 // idleLimit is how long a connection is used again: Open vSwitch may have given it up after that.
 const idleLimit = 3 * time.Second
 
+// link is the connection to one bridge. Who uses it holds mu, so that a bridge that does not answer holds up no other.
+type link struct {
+	mu   sync.Mutex
+	conn *connection // nil: none
+}
+
 // native runs use with the connection to the bridge, made anew where there is none or the one there is has gone stale. An
 // error closes the connection.
 func (c *Client) native(ctx context.Context, bridge string, use func(*connection) error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	conn := c.connections[bridge]
-	if conn != nil && time.Since(conn.lastUse) > idleLimit {
-		c.drop(bridge)
-		conn = nil
+	l := c.link(bridge)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn != nil && time.Since(l.conn.lastUse) > idleLimit {
+		l.drop()
 	}
-	if conn == nil {
-		var err error
-		if conn, err = dial(ctx, c.socket(bridge)); err != nil {
+	if l.conn == nil {
+		conn, err := dial(ctx, c.socket(bridge))
+		if err != nil {
 			return err
 		}
-		c.connections[bridge] = conn
+		l.conn = conn
 	}
-	release := conn.bound(ctx)
-	err := use(conn)
+	release := l.conn.bound(ctx)
+	err := use(l.conn)
 	release()
-	conn.lastUse = time.Now()
+	l.conn.lastUse = time.Now()
 	if err != nil {
-		c.drop(bridge)
+		l.drop()
 	}
 	return err
 }
 
-func (c *Client) drop(bridge string) {
-	if conn := c.connections[bridge]; conn != nil {
-		conn.Close()
-		delete(c.connections, bridge)
+func (c *Client) link(bridge string) *link {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.links[bridge] == nil {
+		c.links[bridge] = &link{}
+	}
+	return c.links[bridge]
+}
+
+func (l *link) drop() {
+	if l.conn != nil {
+		l.conn.Close()
+		l.conn = nil
 	}
 }
 
 // Close ends the connections to bridges; the client can be used again after it.
 func (c *Client) Close() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	for bridge := range c.connections {
-		c.drop(bridge)
+	links := slices.Collect(maps.Values(c.links))
+	c.mu.Unlock()
+	for _, l := range links {
+		l.mu.Lock()
+		l.drop()
+		l.mu.Unlock()
 	}
 }

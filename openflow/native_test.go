@@ -271,7 +271,7 @@ func TestNativeAfterRestart(t *testing.T) {
 		if _, err := c.Dump(ctx, "br-t"); err != nil {
 			t.Fatal(err)
 		}
-		if c.connections["br-t"] == nil {
+		if c.link("br-t").conn == nil {
 			t.Error("no native connection")
 		}
 		s.Run("ovs-vsctl", "del-br", "br-t", "--", "add-br", "br-t", "--", "set", "bridge", "br-t", "datapath_type=dummy", "fail_mode=secure",

@@ -46,6 +46,10 @@ func (s sample) String() string {
 func (h *host) unmatched(ctx context.Context, p flows.Program, there map[string][]flows.Entry) ([]sessionView, error) {
 	v := sessionView{Name: unmatchedName, Type: session.Destination}
 	var count, unreadable flows.Count
+	undecodable, err := h.undecodable(ctx, p)
+	if err != nil {
+		return nil, err
+	}
 	for _, tb := range p.TapBridges {
 		seen := false
 		for _, e := range there[tb.Name] {
@@ -71,7 +75,7 @@ func (h *host) unmatched(ctx context.Context, p flows.Program, there map[string]
 		}
 		v.Samples = append(v.Samples, readSamples(megaflows)...)
 	}
-	if count.Packets+unreadable.Packets == 0 {
+	if count.Packets+unreadable.Packets+undecodable == 0 {
 		return nil, nil
 	}
 	v.Status.State = session.Failed
@@ -80,16 +84,37 @@ func (h *host) unmatched(ctx context.Context, p flows.Program, there map[string]
 	for _, s := range v.Samples {
 		lately = append(lately, s.String())
 	}
-	v.Status.Message = "arrived with a header that no session has"
+	var parts []string
+	if count.Packets > 0 {
+		parts = append(parts, fmt.Sprintf("%d packets arrived with a header that no session has", count.Packets))
+	}
 	if len(lately) > 0 {
-		v.Status.Message += "; lately: " + strings.Join(lately, "; ")
+		parts = append(parts, "lately: "+strings.Join(lately, "; "))
 	}
-	if unreadable.Packets > 0 {
-		v.Status.Message += fmt.Sprintf("; %d packets have a header that Open vSwitch cannot read (Type I, a platform subheader): 'ovs-erspan capture --to' can", unreadable.Packets)
+	if n := unreadable.Packets + undecodable; n > 0 {
+		parts = append(parts, fmt.Sprintf("%d tunnel packets have no header that Open vSwitch can read, as ERSPAN Type I has none: 'ovs-erspan capture --to' reads it", n))
 	}
-	count.Packets, count.Bytes = count.Packets+unreadable.Packets, count.Bytes+unreadable.Bytes
+	v.Status.Message = strings.Join(parts, "; ")
+	count.Packets, count.Bytes = count.Packets+unreadable.Packets+undecodable, count.Bytes+unreadable.Bytes
 	v.Status.Terminated, v.Status.Delivered = &count, &flows.Count{}
 	return []sessionView{v}, nil
+}
+
+// undecodable is how many tunnel packets the userspace datapath has thrown away because it could not read their header,
+// since ovs-vswitchd started; 0 where no destination session waits for any. The kernel datapath does not count them.
+func (h *host) undecodable(ctx context.Context, p flows.Program) (uint64, error) {
+	waiting := false
+	for _, tb := range p.TapBridges {
+		waiting = waiting || tb.DatapathType == "netdev" && len(tb.Deliveries)+len(tb.Outputs) > 0
+	}
+	if !waiting {
+		return 0, nil
+	}
+	text, err := vswitchd.New(h.app.rundir).Call(ctx, "coverage/read-counter", "datapath_drop_tunnel_pop_error")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(strings.TrimSpace(text), 10, 64)
 }
 
 var (
