@@ -11,12 +11,13 @@ session    erspan
 flows      session erspan
 ovsdb      session flows
 openflow   flows
+doctor     session flows
 vswitchd
 underlay   flows
 controller session flows
 metrics    session flows controller
 capture    erspan session
-cmd/ovs-erspan erspan session flows ovsdb openflow vswitchd underlay controller metrics capture e2e/lab
+cmd/ovs-erspan erspan session flows doctor ovsdb openflow vswitchd underlay controller metrics capture e2e/lab
 e2e/lab
 '
 # A library, and the only package that may know it.

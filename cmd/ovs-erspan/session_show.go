@@ -94,7 +94,11 @@ func showText(v sessionView, last []sessionView) string {
 			line("Permit", "%s", r.Permit)
 		}
 	}
-	header := fmt.Sprintf("version %s, session id %s", versionText(s), idText(s))
+	version := versionText(s)
+	if s.ERSPAN.Version == 0 {
+		version = "any"
+	}
+	header := fmt.Sprintf("version %s, session id %s", version, idText(s))
 	if s.ERSPAN.Index != nil {
 		header += fmt.Sprintf(", index %d", *s.ERSPAN.Index)
 	}

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/ovs-erspan/ovs-erspan/doctor"
+	"github.com/ovs-erspan/ovs-erspan/ovsdb"
+	"github.com/ovs-erspan/ovs-erspan/session"
+	"github.com/ovs-erspan/ovs-erspan/vswitchd"
+)
+
+// errUnwell ends `doctor` with an exit code; the findings are printed already.
+var errUnwell = errors.New("not all is well: see what the checks found")
+
+func newDoctorCommand(a *app) *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "doctor [NAME...]",
+		Short: "Check whether this host is fit for its sessions, and whether they will work",
+		Long: `Check whether this host is fit for its sessions, and whether they will work: Open vSwitch itself, the datapath, what
+others have set up, the way to each collector, and what copies and production could do to each other. With names only these
+sessions are looked at. Nothing is changed.
+
+Exit code: 0 all is well, 3 there are warnings, 1 something has failed.`,
+		Example: `  ovs-erspan doctor
+  ovs-erspan doctor web
+  ovs-erspan doctor -o json`,
+		ValidArgsFunction: a.completeSessions(0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			snapshot, err := a.snapshot(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			results := doctor.Examine(snapshot)
+			if err := a.print(results, doctorText(results, all)); err != nil {
+				return err
+			}
+			switch doctor.Worst(results) {
+			case doctor.Failure:
+				return withCode(exitFailed, errUnwell)
+			case doctor.Warning:
+				return withCode(exitNotInForce, errUnwell)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "show also the checks that concern nothing here")
+	return cmd
+}
+
+// snapshot gathers what the checks look at. What cannot be had is itself a finding.
+func (a *app) snapshot(ctx context.Context, names []string) (doctor.Snapshot, error) {
+	s := doctor.Snapshot{Rundir: a.rundir, Broken: map[string]string{}, Datapath: map[string]doctor.Megaflows{}, Features: map[string]string{},
+		Narrowing: map[string]string{}, Daemon: a.daemonSign(), PacketFilters: packetFilters()}
+	var tx unix.Timex
+	if _, err := unix.Adjtimex(&tx); err != nil {
+		s.ClockError = err.Error()
+	}
+	const staUnsync = 0x40 // STA_UNSYNC of adjtimex(2)
+	s.Unsynchronized = tx.Status&staUnsync != 0
+	err := a.withHost(ctx, func(ctx context.Context, h *host) error { return h.gather(ctx, &s, names) })
+	var coded *codedError
+	if errors.As(err, &coded) {
+		return s, err // a name that is not there
+	}
+	if err != nil {
+		s.DBError = err.Error()
+	}
+	return s, nil
+}
+
+func (a *app) daemonSign() doctor.Daemon {
+	sign, ok := readSign(a.rundir)
+	if !ok {
+		return doctor.Daemon{}
+	}
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", sign.PID)); sign.hung() && err != nil {
+		return doctor.Daemon{} // it died without taking its sign away
+	}
+	return doctor.Daemon{PID: sign.PID, Hung: sign.hung(), Last: sign.At, Trouble: sign.Trouble}
+}
+
+// packetFilters are the tables of iptables that the kernel has, in this network namespace.
+func packetFilters() (tables []string) {
+	for _, file := range []string{"/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"} {
+		text, err := os.ReadFile(file)
+		if err == nil {
+			tables = append(tables, strings.Fields(string(text))...)
+		}
+	}
+	return tables
+}
+
+func (h *host) gather(ctx context.Context, s *doctor.Snapshot, names []string) error {
+	wish, err := h.db.Wish()
+	if err != nil {
+		return err
+	}
+	asked := func(name string) bool { return len(names) == 0 || slices.Contains(names, name) }
+	for _, name := range names {
+		if _, broken := wish.Broken[name]; !broken {
+			if _, err := find(&wish, name); err != nil {
+				return err
+			}
+		}
+	}
+	for _, st := range wish.Sessions {
+		if asked(st.Name) {
+			s.Sessions = append(s.Sessions, st)
+			s.Narrowing[st.Name] = narrowing(st.Session)
+		}
+	}
+	for name, err := range wish.Broken {
+		if asked(name) {
+			s.Broken[name] = err.Error()
+		}
+	}
+	if s.State, err = h.db.State(); err != nil {
+		return err
+	}
+	facts, err := h.db.Facts(ctx)
+	if err != nil {
+		return err
+	}
+	s.Facts = doctorFacts(facts)
+	h.askVswitchd(ctx, s)
+	h.gatherPlan(ctx, s, wish)
+	return nil
+}
+
+func doctorFacts(f ovsdb.Facts) doctor.Facts {
+	out := doctor.Facts{IfaceTypes: f.IfaceTypes, Bridges: map[string]doctor.Export{}, Bonds: map[string]doctor.Bond{}}
+	for name, b := range f.Bridges {
+		out.Bridges[name] = doctor.Export{NetFlow: b.NetFlow, SFlow: b.SFlow, IPFIX: b.IPFIX, Controllers: b.Controllers}
+	}
+	for name, b := range f.Bonds {
+		out.Bonds[name] = doctor.Bond{Mode: b.Mode, LACP: b.LACP}
+	}
+	return out
+}
+
+// megaflowLine is of `ovs-appctl upcall/show`: "  flows         : (current 5) (avg 4) (max 10) (limit 200000)".
+var megaflowLine = regexp.MustCompile(`flows\s*: \(current (\d+)\).*\(limit (\d+)\)`)
+
+func (h *host) askVswitchd(ctx context.Context, s *doctor.Snapshot) {
+	ctl := vswitchd.New(h.app.rundir)
+	text, err := ctl.Call(ctx, "upcall/show")
+	if err != nil {
+		s.VswitchdError = err.Error()
+		return
+	}
+	datapath := ""
+	for line := range strings.Lines(text) {
+		if name, ok := strings.CutSuffix(strings.TrimSpace(line), ":"); ok && !strings.HasPrefix(line, " ") {
+			datapath = name
+		}
+		if m := megaflowLine.FindStringSubmatch(line); m != nil {
+			current, _ := strconv.Atoi(m[1])
+			limit, _ := strconv.Atoi(m[2])
+			s.Datapath[datapath] = doctor.Megaflows{Current: current, Limit: limit}
+		}
+	}
+	for name := range s.State.Bridges {
+		if text, err := ctl.Call(ctx, "dpif/show-dp-features", name); err == nil {
+			s.Features[name] = text
+		}
+	}
+}
+
+func (h *host) gatherPlan(ctx context.Context, s *doctor.Snapshot, wish session.Wish) {
+	plan, err := h.controller.Plan(ctx, wish.Sessions)
+	if err != nil {
+		s.PlanError = err.Error()
+		return
+	}
+	s.Outcomes = plan.Program.Outcomes
+	s.PendingRows = len(plan.Rows.Before) + len(plan.Rows.After) + len(plan.Rows.Last)
+	changes, _, err := h.controller.Pending(ctx, plan)
+	if err != nil {
+		s.PendingError = err.Error()
+	}
+	for _, c := range changes {
+		s.PendingFlows += len(c.Add) + len(c.Delete)
+	}
+}
+
+// doctorText is a line for each finding, the worst marked, with what to do below it.
+func doctorText(results []doctor.Result, all bool) string {
+	marks := map[doctor.Level]string{doctor.OK: "ok", doctor.Warning: "WARNING", doctor.Failure: "FAILURE", doctor.Skipped: "skipped"}
+	var buf bytes.Buffer
+	w := tabwriter.NewWriter(&buf, 0, 0, 2, ' ', 0)
+	count := map[doctor.Level]int{}
+	for _, r := range results {
+		count[r.Level]++
+		if r.Level == doctor.Skipped && !all {
+			continue
+		}
+		what := r.Title
+		if r.Session != "" {
+			what += " (" + r.Session + ")"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", marks[r.Level], what, r.Saw)
+		if r.Do != "" {
+			fmt.Fprintf(w, "\t\t→ %s\n", r.Do)
+		}
+	}
+	w.Flush()
+	fmt.Fprintf(&buf, "\n%d ok, %d warnings, %d failures, %d that concern nothing here\n",
+		count[doctor.OK], count[doctor.Warning], count[doctor.Failure], count[doctor.Skipped])
+	return buf.String()
+}

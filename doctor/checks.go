@@ -1,0 +1,33 @@
+package doctor
+
+// checks is the table, in the order in which they are shown: what nothing works without first.
+var checks = []check{
+	{"ovsdb", "Open vSwitch's database answers", nothing, checkDatabase},
+	{"vswitchd", "ovs-vswitchd answers", nothing, checkVswitchd},
+	{"version", "version of Open vSwitch", database, checkVersion},
+	{"known-bugs", "known bugs of this version", database, checkKnownBugs},
+	{"store", "stored sessions can be read", database, checkStore},
+	{"daemon", "somebody keeps sessions in force", database, checkDaemon},
+	{"in-force", "what is programmed is what is wished", plan, checkInForce},
+	{"controller", "nobody else programs our bridges", database, checkController},
+	{"datapath-type", "datapath types", database, checkDatapathType},
+	{"erspan-support", "the datapath can do ERSPAN", database, checkSupport},
+	{"foreign-tunnels", "tunnel ports of others", database, checkForeignTunnels},
+	{"offload", "hardware offload and TSO", database, checkOffload},
+	{"megaflows", "load of the megaflow table", vswitchd, checkMegaflows},
+	{"sessions", "sessions can be in force", plan, checkSessions},
+	{"own-address", "collectors are other hosts", plan, checkOwnAddress},
+	{"route", "routes to collectors", plan, checkRoute},
+	{"neighbor", "next hops answer", plan, checkNeighbor},
+	{"path-mtu", "MTU of the paths", plan, checkPathMTU},
+	{"mirror-slots", "mirrors left on bridges", database, checkMirrorSlots},
+	{"packet-budget", "what one packet costs", plan, checkPacketBudget},
+	{"match-cost", "what matches add to production's megaflows", database, checkMatchCost},
+	{"patch-ports", "what taps do not see: patch ports", database, checkPatchPorts},
+	{"bonds", "what taps see twice: LACP bonds", database, checkBonds},
+	{"rspan", "mirrors of others into a VLAN", database, checkRSPAN},
+	{"guard-sight", "the guard sees the underlay", plan, checkGuardSight},
+	{"flow-export", "NetFlow, sFlow and IPFIX on tapped bridges", database, checkFlowExport},
+	{"clock", "clock of Type III timestamps", database, checkClock},
+	{"firewall", "firewall before destination sessions", database, checkFirewall},
+}

@@ -1,0 +1,162 @@
+package doctor
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/ovs-erspan/ovs-erspan/flows"
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// healthy is a host on which all is well: one session on br0, version 2.
+func healthy() Snapshot {
+	id := 1
+	collector := netip.MustParseAddr("192.0.2.9")
+	st := session.Stored{Slot: 1, Session: session.Session{Name: "web", Type: session.Source, Bridge: "br0", Direction: session.Both,
+		Sources: session.Sources{Ports: []string{"vnet0"}}, Collectors: []netip.Addr{collector}, ERSPAN: session.ERSPAN{Version: 2, SessionID: &id}}}
+	co := flows.CollectorOutcome{Address: collector, State: session.Active, Reason: flows.ReasonInForce, MaxLen: 1460, MaxLenWhy: "auto",
+		Path: flows.Path{Device: "br-ul", Source: netip.MustParseAddr("192.0.2.1"), NextHop: collector, MTU: 1500, HasNeighbor: true}}
+	port := func(name, kind string, number int) *flows.Port {
+		return &flows.Port{Name: name, Interfaces: []*flows.Interface{{Name: name, Type: kind, OFPort: number, Options: map[string]string{}}}}
+	}
+	tunnel := port("es-tun-nd", "erspan", 1)
+	tunnel.ExternalIDs = map[string]string{flows.OwnerKey: "tunnel"}
+	return Snapshot{
+		Rundir: "/run", Sessions: []session.Stored{st}, Broken: map[string]string{},
+		State: flows.State{OVSVersion: "3.1.0", OtherConfig: map[string]string{}, Bridges: map[string]*flows.Bridge{
+			"br0":          {Name: "br0", DatapathType: "netdev", Ports: map[string]*flows.Port{"vnet0": port("vnet0", "", 1)}, Mirrors: map[string]*flows.Mirror{}},
+			"br-ul":        {Name: "br-ul", DatapathType: "netdev", Ports: map[string]*flows.Port{}},
+			"br-erspan-nd": {Name: "br-erspan-nd", DatapathType: "netdev", ExternalIDs: map[string]string{flows.OwnerKey: "tap-bridge"}, Ports: map[string]*flows.Port{"es-tun-nd": tunnel}},
+		}},
+		Outcomes:  map[string]*flows.Outcome{"web": {TapBridge: "br-erspan-nd", State: session.Active, Reason: flows.ReasonInForce, Collectors: []flows.CollectorOutcome{co}}},
+		Narrowing: map[string]string{}, Datapath: map[string]Megaflows{"netdev@ovs-netdev": {5, 200000}}, Features: map[string]string{},
+		Facts:  Facts{IfaceTypes: []string{"erspan"}, Bridges: map[string]Export{}, Bonds: map[string]Bond{}},
+		Daemon: Daemon{PID: 7},
+	}
+}
+
+func TestHealthy(t *testing.T) {
+	for _, r := range Examine(healthy()) {
+		if r.Level == Warning || r.Level == Failure {
+			t.Errorf("%s: %s: %s", r.ID, r.Level, r.Saw)
+		}
+	}
+}
+
+// TestChecks provokes each check, and holds that it says what to do; none is left out.
+func TestChecks(t *testing.T) {
+	co := func(s *Snapshot) *flows.CollectorOutcome { return &s.Outcomes["web"].Collectors[0] }
+	destination := func(s *Snapshot) {
+		s.Sessions[0].Type = session.Destination
+		s.State.Bridges["br-erspan-nd"].DatapathType = "system"
+	}
+	vlan := 5
+	provoked := map[string]bool{}
+	for _, tt := range []struct {
+		id    string
+		level Level
+		says  string
+		fault func(*Snapshot)
+	}{
+		{"ovsdb", Failure, "no such file", func(s *Snapshot) { s.DBError = "db.sock: no such file" }},
+		{"vswitchd", Failure, "not running", func(s *Snapshot) { s.VswitchdError = "not running" }},
+		{"version", Warning, "2.16.1", func(s *Snapshot) { s.State.OVSVersion = "2.16.1" }},
+		{"version", Warning, `""`, func(s *Snapshot) { s.State.OVSVersion = "" }},
+		{"known-bugs", OK, "recurse", func(s *Snapshot) {}},
+		{"store", Failure, "slot 0", func(s *Snapshot) { s.Broken["bad"] = "slot 0" }},
+		{"daemon", Warning, "no daemon", func(s *Snapshot) { s.Daemon = Daemon{} }},
+		{"daemon", Failure, "no sign of life", func(s *Snapshot) { s.Daemon.Hung = true }},
+		{"daemon", Failure, "disk", func(s *Snapshot) { s.Daemon.Trouble = "disk" }},
+		{"in-force", Warning, "3 rows", func(s *Snapshot) { s.PendingRows = 3 }},
+		{"in-force", Failure, "refused", func(s *Snapshot) { s.PendingError = "refused" }},
+		{"controller", Warning, "2 OpenFlow controllers", func(s *Snapshot) { s.Facts.Bridges["br-erspan-nd"] = Export{Controllers: 2} }},
+		{"datapath-type", Failure, "dummy", func(s *Snapshot) { s.State.Bridges["br0"].DatapathType = "dummy" }},
+		{"erspan-support", Failure, "cannot open", func(s *Snapshot) {
+			i := s.State.Bridges["br-erspan-nd"].Ports["es-tun-nd"].Interfaces[0]
+			i.OFPort, i.Error = -1, "could not add network device"
+		}},
+		{"erspan-support", Failure, "no interface type", func(s *Snapshot) {
+			delete(s.State.Bridges, "br-erspan-nd")
+			s.Facts.IfaceTypes = []string{"gre"}
+		}},
+		{"erspan-support", Failure, "cannot truncate", func(s *Snapshot) { s.Features["br0"] = "Truncate action: No" }},
+		{"foreign-tunnels", Failure, "remote_ip=flow", func(s *Snapshot) {
+			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "erspan", Options: map[string]string{"remote_ip": "flow"}}}}
+		}},
+		{"foreign-tunnels", Warning, "no longer decapsulated", func(s *Snapshot) {
+			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "gre", Options: map[string]string{}}}}
+		}},
+		{"offload", Warning, "hw-offload", func(s *Snapshot) { s.State.OtherConfig["hw-offload"] = "true" }},
+		{"offload", Warning, "userspace-tso", func(s *Snapshot) { s.State.OtherConfig["userspace-tso-enable"] = "true" }},
+		{"megaflows", Warning, "190000", func(s *Snapshot) { s.Datapath["netdev@ovs-netdev"] = Megaflows{190000, 200000} }},
+		{"sessions", Warning, "SourceMissing", func(s *Snapshot) {
+			s.Outcomes["web"].State, s.Outcomes["web"].Reason = session.Pending, flows.ReasonSourceMissing
+		}},
+		{"sessions", Failure, "NameTaken", func(s *Snapshot) {
+			s.Outcomes["web"].State, s.Outcomes["web"].Reason = session.Failed, flows.ReasonNameTaken
+		}},
+		{"own-address", Failure, "this host", func(s *Snapshot) { co(s).Path.OwnAddress = true }},
+		{"route", Failure, "no route", func(s *Snapshot) { co(s).Reason = flows.ReasonNoRoute }},
+		{"route", Failure, "IPv4 address", func(s *Snapshot) { co(s).Reason = flows.ReasonNoSource }},
+		{"route", Failure, "no bridge", func(s *Snapshot) { co(s).Reason = flows.ReasonNotOnBridge }},
+		{"neighbor", Warning, "does not answer", func(s *Snapshot) { co(s).Reason = flows.ReasonNoNeighbor }},
+		{"path-mtu", Warning, "does not fit", func(s *Snapshot) { co(s).Reason, co(s).Message = flows.ReasonSnaplenCut, "does not fit" }},
+		{"mirror-slots", Warning, "2 of 32", func(s *Snapshot) {
+			for n := range 30 {
+				s.State.Bridges["br0"].Mirrors[string(rune('a'+n))] = &flows.Mirror{}
+			}
+		}},
+		{"packet-budget", Failure, "300 times", func(s *Snapshot) {
+			s.Outcomes["web"].Reason, s.Outcomes["web"].Message = flows.ReasonPacketBudget, "could be copied 300 times"
+		}},
+		{"match-cost", Warning, "tp_dst", func(s *Snapshot) { s.Narrowing["web"] = "tp_dst" }},
+		{"patch-ports", Warning, "patch-int", func(s *Snapshot) {
+			s.State.Bridges["br0"].Ports["patch-int"] = &flows.Port{Name: "patch-int", Interfaces: []*flows.Interface{{Type: "patch"}}}
+		}},
+		{"bonds", Warning, "bond0", func(s *Snapshot) {
+			s.State.Bridges["br0"].Ports["bond0"] = &flows.Port{Name: "bond0"}
+			s.Facts.Bonds["bond0"] = Bond{"balance-tcp", "active"}
+		}},
+		{"rspan", Warning, "VLAN 5", func(s *Snapshot) { s.State.Bridges["br0"].Mirrors["m"] = &flows.Mirror{Name: "m", OutputVLAN: &vlan} }},
+		{"guard-sight", Warning, "vlan-limit", func(s *Snapshot) { co(s).Path.Device = "br0"; s.State.OtherConfig["vlan-limit"] = "1" }},
+		{"guard-sight", Warning, "vxlan", func(s *Snapshot) {
+			co(s).Path.Device = "br0"
+			s.State.Bridges["br0"].Ports["vx"] = &flows.Port{Name: "vx", Interfaces: []*flows.Interface{{Type: "vxlan"}}}
+		}},
+		{"flow-export", Warning, "NetFlow", func(s *Snapshot) { s.Facts.Bridges["br0"] = Export{NetFlow: true} }},
+		{"clock", Warning, "not synchronized", func(s *Snapshot) { s.Unsynchronized = true }},
+		{"firewall", Warning, "iptables", func(s *Snapshot) { destination(s); s.PacketFilters = []string{"filter"} }},
+	} {
+		s := healthy()
+		tt.fault(&s)
+		provoked[tt.id] = true
+		found := false
+		for _, r := range Examine(s) {
+			if r.ID != tt.id || r.Level != tt.level || !strings.Contains(r.Saw, tt.says) {
+				continue
+			}
+			found = true
+			if r.Do == "" && r.Level != OK {
+				t.Errorf("%s: does not say what to do about %q", tt.id, r.Saw)
+			}
+		}
+		if !found {
+			t.Errorf("%s: no %s with %q in %+v", tt.id, tt.level, tt.says, Examine(s))
+		}
+	}
+	for _, c := range Checks() {
+		if !provoked[c[0]] {
+			t.Errorf("check %q is provoked by no test", c[0])
+		}
+	}
+}
+
+func TestWorst(t *testing.T) {
+	if got := Worst([]Result{ok(""), skipped(""), warning("", "")}); got != Warning {
+		t.Error(got)
+	}
+	if got := Worst(nil); got != Skipped {
+		t.Error(got)
+	}
+}

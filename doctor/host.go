@@ -1,0 +1,311 @@
+package doctor
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ovs-erspan/ovs-erspan/flows"
+)
+
+func checkDatabase(s *Snapshot) []Result {
+	if s.DBError != "" {
+		return []Result{failure(s.DBError, "start ovsdb-server, run as a user who may open its socket, or name the right --ovs-rundir")}
+	}
+	return []Result{ok("connected in " + s.Rundir)}
+}
+
+func checkVswitchd(s *Snapshot) []Result {
+	if s.VswitchdError != "" {
+		return []Result{failure(s.VswitchdError, "start ovs-vswitchd (and run as a user who may open its control socket): nothing can be put in force without it")}
+	}
+	return []Result{ok("its control socket answers")}
+}
+
+// version is a release of Open vSwitch.
+type version struct{ major, minor, patch int }
+
+func (v version) before(o version) bool {
+	if v.major != o.major {
+		return v.major < o.major
+	}
+	if v.minor != o.minor {
+		return v.minor < o.minor
+	}
+	return v.patch < o.patch
+}
+
+// parseVersion reads "3.1.0" or "3.1.0-2+deb12u1".
+func parseVersion(text string) (version, bool) {
+	parts := strings.SplitN(strings.FieldsFunc(text+" ", func(r rune) bool { return r != '.' && (r < '0' || r > '9') })[0], ".", 3)
+	if len(parts) != 3 {
+		return version{}, false
+	}
+	var v version
+	for i, to := range []*int{&v.major, &v.minor, &v.patch} {
+		n, err := strconv.Atoi(strings.Trim(parts[i], "."))
+		if err != nil {
+			return version{}, false
+		}
+		*to = n
+	}
+	return v, true
+}
+
+// oldest is the oldest release whose schema has every column that is used.
+var oldest = version{2, 17, 0}
+
+func (s *Snapshot) version() (version, bool) {
+	if s.State.OVSVersion == "" {
+		return version{}, false
+	}
+	return parseVersion(s.State.OVSVersion)
+}
+
+func checkVersion(s *Snapshot) []Result {
+	v, known := s.version()
+	switch {
+	case !known:
+		return []Result{warning(fmt.Sprintf("ovs_version is %q", s.State.OVSVersion), "start ovs-vswitchd with the distribution's ovs-ctl, or set Open_vSwitch.ovs_version, so that known bugs can be told")}
+	case v.before(oldest):
+		return []Result{warning("Open vSwitch "+s.State.OVSVersion, "update to 2.17 or later: older ones were never tested")}
+	}
+	return []Result{ok("Open vSwitch " + s.State.OVSVersion)}
+}
+
+// bug is a fault of Open vSwitch that matters to copies.
+type bug struct {
+	in   func(version) bool
+	what string
+}
+
+// revalidatesMirrors tells whether running flows follow a mirror that came or changed by themselves.
+func revalidatesMirrors(v version) bool {
+	fixed := map[[2]int]int{{3, 1}: 6, {3, 2}: 4, {3, 3}: 3}
+	if patch, ok := fixed[[2]int{v.major, v.minor}]; ok {
+		return v.patch >= patch
+	}
+	return !v.before(version{3, 4, 0})
+}
+
+func always(version) bool { return true }
+
+func until(fixed version) func(version) bool {
+	return func(v version) bool { return v.before(fixed) }
+}
+
+var bugs = []bug{
+	{always, "a match on tun_erspan_dir, hwid or ver takes the value as its mask (worked around: matched in registers)"},
+	{func(v version) bool { return !revalidatesMirrors(v) }, "running flows do not follow a mirror that came or changed (worked around: a touch after each change)"},
+	{always, "running flows do not follow a mirror that went (worked around: a touch after each change)"},
+	{until(version{3, 5, 0}), "a mirrored ARP request for a dead collector can recurse without end (worked around: the guard)"},
+	{until(version{3, 1, 2}), "GRE sequence numbers can repeat under load on several cores (not worked around: receivers may report loss that is none)"},
+}
+
+func checkKnownBugs(s *Snapshot) []Result {
+	v, known := s.version()
+	if !known {
+		return []Result{skipped("the version is not known")}
+	}
+	var have []string
+	for _, b := range bugs {
+		if b.in(v) {
+			have = append(have, b.what)
+		}
+	}
+	return []Result{ok(strings.Join(have, "; "))}
+}
+
+func checkStore(s *Snapshot) (results []Result) {
+	for _, name := range slices.Sorted(maps.Keys(s.Broken)) {
+		results = append(results, failure("cannot be read from the store: "+s.Broken[name], "write it again with 'ovs-erspan apply', or remove it with 'ovs-erspan session remove "+name+"'").of(name))
+	}
+	return orOK(results, fmt.Sprintf("%d sessions", len(s.Sessions)))
+}
+
+func checkDaemon(s *Snapshot) []Result {
+	d := s.Daemon
+	switch {
+	case d.PID != 0 && d.Hung:
+		return []Result{failure(fmt.Sprintf("the daemon (process %d) has given no sign of life since %s", d.PID, d.Last.Format(time.RFC3339)),
+			"restart it ('systemctl restart ovs-erspan'); while a process holds the lock, other commands wait for it in vain")}
+	case d.PID != 0 && d.Trouble != "":
+		return []Result{failure(fmt.Sprintf("the daemon (process %d) cannot do its work: %s", d.PID, d.Trouble), "mend what it says; it goes on trying")}
+	case d.PID != 0:
+		return []Result{ok(fmt.Sprintf("the daemon is process %d", d.PID))}
+	case len(s.Sessions) == 0:
+		return nil
+	}
+	return []Result{warning("no daemon runs: sessions are not put right when ports, routes or Open vSwitch come and go", "start it: 'systemctl start ovs-erspan', or 'ovs-erspan run'")}
+}
+
+func checkInForce(s *Snapshot) []Result {
+	switch {
+	case s.PendingError != "":
+		return []Result{failure("flows cannot be compared: "+s.PendingError, "see that ovs-vswitchd runs, that ovs-ofctl is installed, and that this user may open the bridges' .mgmt sockets")}
+	case s.PendingRows+s.PendingFlows > 0:
+		return []Result{warning(fmt.Sprintf("%d rows and %d flows are not as wished: leftovers of a crash, or someone changed them", s.PendingRows, s.PendingFlows),
+			"'ovs-erspan plan' lists them, 'ovs-erspan run --once' mends them")}
+	}
+	return []Result{ok("every row and flow of ours is as wished")}
+}
+
+func checkController(s *Snapshot) (results []Result) {
+	any := false
+	for _, name := range flows.TapBridgeNames() {
+		b := s.State.Bridges[name]
+		if b == nil || !flows.Ours(b.ExternalIDs) {
+			continue
+		}
+		any = true
+		if n := s.Facts.Bridges[name].Controllers; n > 0 {
+			results = append(results, warning(fmt.Sprintf("our bridge %s has %d OpenFlow controllers, which can change its flows", name, n), "ovs-vsctl del-controller "+name))
+		}
+	}
+	if !any {
+		return nil
+	}
+	return orOK(results, "our bridges have no OpenFlow controller")
+}
+
+func checkDatapathType(s *Snapshot) (results []Result) {
+	var seen []string
+	bridges := s.tapped()
+	for _, b := range bridges {
+		t := b.NormalDatapathType()
+		seen = append(seen, fmt.Sprintf("%s: %s", b.Name, t))
+		if t != "system" && t != "netdev" {
+			results = append(results, failure(fmt.Sprintf("bridge %s has datapath type %q", b.Name, t), "only system and netdev can carry sessions: choose another bridge"))
+		}
+	}
+	if len(bridges) == 0 {
+		return nil
+	}
+	return orOK(results, strings.Join(seen, ", "))
+}
+
+// checkSupport looks for an ERSPAN port that the datapath has opened, which is the only proof; without one, at what
+// ovs-vswitchd says that it can open.
+func checkSupport(s *Snapshot) (results []Result) {
+	for _, bridge := range slices.Sorted(maps.Keys(s.State.Bridges)) {
+		b := s.State.Bridges[bridge]
+		for _, port := range slices.Sorted(maps.Keys(b.Ports)) {
+			for _, i := range b.Ports[port].Interfaces {
+				if i.Type != "erspan" && i.Type != "ip6erspan" || !flows.Ours(b.Ports[port].ExternalIDs) {
+					continue
+				}
+				switch {
+				case i.OFPort > 0:
+					results = append(results, ok(fmt.Sprintf("the %s datapath has opened %s port %s", b.NormalDatapathType(), i.Type, port)))
+				case i.OFPort < 0 || i.Error != "":
+					do := "see ovs-vswitchd's log"
+					if b.NormalDatapathType() == "system" {
+						do = "load the kernel's modules openvswitch, ip_gre and ip6_gre, and see that no device erspan_sys, gre_sys or their fallbacks of others is in the way; ovs-vswitchd's log says more"
+					}
+					results = append(results, failure(fmt.Sprintf("the %s datapath cannot open %s port %s: %s", b.NormalDatapathType(), i.Type, port, i.Error), do))
+				}
+			}
+		}
+	}
+	for _, b := range s.tapped() {
+		if text := s.Features[b.Name]; strings.Contains(text, "Truncate action: No") {
+			results = append(results, failure(fmt.Sprintf("the datapath of bridge %s cannot truncate, which every copy needs", b.Name), "update the kernel to 4.8 or later"))
+		}
+	}
+	if len(results) > 0 {
+		return results
+	}
+	if len(s.Facts.IfaceTypes) > 0 && !slices.Contains(s.Facts.IfaceTypes, "erspan") {
+		return []Result{failure("ovs-vswitchd knows no interface type erspan", "update Open vSwitch to 2.17 or later")}
+	}
+	return []Result{ok("ovs-vswitchd knows interface type erspan; no port of ours is there yet that would prove that the datapath can")}
+}
+
+func checkForeignTunnels(s *Snapshot) (results []Result) {
+	for _, bridge := range slices.Sorted(maps.Keys(s.State.Bridges)) {
+		b := s.State.Bridges[bridge]
+		for _, port := range slices.Sorted(maps.Keys(b.Ports)) {
+			if flows.Ours(b.Ports[port].ExternalIDs) {
+				continue
+			}
+			for _, i := range b.Ports[port].Interfaces {
+				what := fmt.Sprintf("port %s on bridge %s is of type %s", port, bridge, i.Type)
+				userspace := b.NormalDatapathType() == "netdev"
+				switch {
+				case (i.Type == "erspan" || i.Type == "ip6erspan") && i.Options["remote_ip"] == "flow" && i.Options["local_ip"] == "":
+					results = append(results, failure(what+" with remote_ip=flow, and a datapath takes only one such port", "remove it, or give it local_ip=flow or another local_ip"))
+				case i.Type == "gre" && userspace:
+					results = append(results, warning(what+": in a userspace datapath GRE is no longer decapsulated when an erspan port was registered first", "move one of the two to another host, or see that this tunnel still receives"))
+				case i.Type == "ip6erspan" && userspace:
+					results = append(results, warning(what+": in a userspace datapath the one of erspan and ip6erspan that was registered first receives everything", "use type erspan: it carries both families there"))
+				case i.Type == "erspan" || i.Type == "ip6erspan":
+					results = append(results, warning(what+" and not ours: ERSPAN that arrives for it and for destination sessions can be mixed up", "see that its remote_ip and key differ from those of your sessions"))
+				}
+			}
+		}
+	}
+	return orOK(results, "no GRE or ERSPAN port of others is in the way")
+}
+
+func checkOffload(s *Snapshot) (results []Result) {
+	if s.State.OtherConfig["hw-offload"] == "true" {
+		results = append(results, warning("other_config:hw-offload=true: flows that a network card forwards by itself can bypass mirrors", "prove each session with traffic ('ovs-erspan session show NAME'), or set hw-offload=false and restart ovs-vswitchd"))
+	}
+	if s.State.OtherConfig["userspace-tso-enable"] == "true" {
+		results = append(results, warning("other_config:userspace-tso-enable=true: copies of segments that are still to be cut are larger than any path takes", "set userspace-tso-enable=false and restart ovs-vswitchd, or expect truncated copies"))
+	}
+	return orOK(results, "neither hw-offload nor userspace-tso-enable is set")
+}
+
+// megaflowsHigh is the part of its limit, in percent, from which a datapath's megaflow table counts as full.
+const megaflowsHigh = 80
+
+func (m Megaflows) high() bool { return m.Limit > 0 && m.Current*100 >= m.Limit*megaflowsHigh }
+
+func checkMegaflows(s *Snapshot) (results []Result) {
+	for _, name := range slices.Sorted(maps.Keys(s.Datapath)) {
+		m := s.Datapath[name]
+		saw := fmt.Sprintf("%s: %d megaflows of at most %d now", name, m.Current, m.Limit)
+		if m.high() {
+			results = append(results, warning(saw, "sessions that match ports or addresses add more: match less, or raise other_config:flow-limit"))
+			continue
+		}
+		results = append(results, ok(saw))
+	}
+	return results
+}
+
+func checkClock(s *Snapshot) []Result {
+	for _, st := range s.sources() {
+		if st.ERSPAN.Version != 2 {
+			continue
+		}
+		switch {
+		case s.ClockError != "":
+			return []Result{skipped("the kernel's clock cannot be asked: " + s.ClockError)}
+		case s.Unsynchronized:
+			return []Result{warning("the kernel says that its clock is not synchronized", "run chronyd, ntpd or ptp4l: Type III carries this clock's time in each copy")}
+		}
+		return []Result{ok("the kernel says that its clock is synchronized")}
+	}
+	return nil
+}
+
+func checkFirewall(s *Snapshot) (results []Result) {
+	for _, st := range s.destinations() {
+		out := s.Outcomes[st.Name]
+		switch {
+		case out == nil || out.TapBridge == "":
+		case s.State.Bridges[out.TapBridge] != nil && s.State.Bridges[out.TapBridge].NormalDatapathType() == "netdev":
+			results = append(results, ok("the userspace datapath takes ERSPAN before the kernel's firewall sees it").of(st.Name))
+		case slices.Contains(s.PacketFilters, "filter"):
+			results = append(results, warning("the kernel has iptables' table \"filter\", which sees ERSPAN before the kernel datapath does", "see that it lets IP protocol 47 (GRE) from the sender in: iptables -L INPUT -v").of(st.Name))
+		default:
+			results = append(results, skipped("nftables' rules are not read: 'nft list ruleset' shows whether IP protocol 47 (GRE) is let in").of(st.Name))
+		}
+	}
+	return results
+}
