@@ -51,7 +51,7 @@ Pending until they come.`,
 	}
 	cmd.Flags().StringVarP(&file, "filename", "f", "", "the YAML `file`; - is standard input")
 	cmd.Flags().BoolVar(&prune, "prune", false, "remove sessions that the file does not name")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "check and show what would change, and change nothing")
+	dryRunFlag(cmd, &dryRun)
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when the change is stored, without putting it in force")
 	must(cmd.MarkFlagFilename("filename", "yaml", "yml"))
 	return cmd
@@ -80,7 +80,7 @@ func applySessions(ctx context.Context, h *host, sessions []session.Session, pru
 		names[i] = s.Name
 	}
 	var removed []string
-	e := edit{noWait: noWait, acceptMissing: true, change: func(w *session.Wish) ([]string, error) {
+	e := edit{noWait: noWait, dryRun: dryRun, acceptMissing: true, change: func(w *session.Wish) ([]string, error) {
 		removed = nil
 		if prune {
 			keep := func(name string) bool { return slices.Contains(names, name) }
@@ -105,17 +105,15 @@ func applySessions(ctx context.Context, h *host, sessions []session.Session, pru
 		}
 		return names, nil
 	}}
-	if dryRun {
-		return h.dryRun(ctx, e)
-	}
-	status, err := h.make(ctx, e)
-	if err != nil {
-		return err
-	}
-	text := fmt.Sprintf("%d sessions applied, %d removed\n", len(names), len(removed))
-	printErr := h.app.print(map[string]any{"applied": names, "removed": removed, "status": status}, text)
-	if noWait {
-		return printErr
-	}
-	return errors.Join(printErr, inForce(status, names))
+	return h.makeAndTell(ctx, e, func(status map[string]session.Status, err error) error {
+		if err != nil {
+			return err
+		}
+		text := fmt.Sprintf("%d sessions applied, %d removed\n", len(names), len(removed))
+		printErr := h.app.print(map[string]any{"applied": names, "removed": removed, "status": status}, text)
+		if noWait {
+			return printErr
+		}
+		return errors.Join(printErr, inForce(status, names))
+	})
 }

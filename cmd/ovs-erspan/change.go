@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ovs-erspan/ovs-erspan/flows"
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
@@ -22,6 +24,21 @@ type edit struct {
 	renewIdentities bool
 	// noWait returns when the wish is stored.
 	noWait bool
+	// dryRun shows what would change, and changes nothing.
+	dryRun bool
+}
+
+// dryRunFlag is --dry-run, of every command that changes something.
+func dryRunFlag(cmd *cobra.Command, to *bool) {
+	cmd.Flags().BoolVar(to, "dry-run", false, "check and show what would change, and change nothing")
+}
+
+// makeAndTell makes the edit and tells of it, or with dryRun shows what it would change.
+func (h *host) makeAndTell(ctx context.Context, e edit, tell func(status map[string]session.Status, err error) error) error {
+	if e.dryRun {
+		return h.dryRun(ctx, e)
+	}
+	return tell(h.make(ctx, e))
 }
 
 // make checks the edit, stores it, and sees to it that it is in force. It returns the sessions' statuses by name, nil
@@ -232,17 +249,22 @@ func specs(stored []session.Stored) []session.Session {
 	return all
 }
 
+// withSlots gives those that have none the slots that the store will give them: the lowest that are free.
 func withSlots(stored []session.Stored) []session.Stored {
 	all := slices.Clone(stored)
-	next := uint32(1)
+	taken := map[uint32]bool{0: true}
 	for _, s := range all {
-		next = max(next, s.Slot+1)
+		taken[s.Slot] = true
 	}
+	next := uint32(1)
 	for i := range all {
-		if all[i].Slot == 0 {
-			all[i].Slot = next
+		if all[i].Slot != 0 {
+			continue
+		}
+		for taken[next] {
 			next++
 		}
+		all[i].Slot, taken[next] = next, true
 	}
 	return all
 }

@@ -14,8 +14,8 @@ import (
 
 func newRunCommand(a *app) *cobra.Command {
 	var (
-		once   bool
-		listen string
+		once, dryRun bool
+		listen       string
 	)
 	cmd := &cobra.Command{
 		Use:   "run",
@@ -30,14 +30,23 @@ With --once: reconcile once and end.`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if dryRun && !once {
+				return refuse(fmt.Errorf("run: --dry-run goes with --once"))
+			}
 			if !once {
 				return a.runDaemon(cmd.Context(), listen)
+			}
+			if dryRun {
+				return a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
+					return h.dryRun(ctx, edit{change: func(*session.Wish) ([]string, error) { return nil, nil }})
+				})
 			}
 			return a.withHost(cmd.Context(), runOnce)
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "reconcile once and end")
 	cmd.Flags().StringVar(&listen, "listen", "", "serve /metrics, /healthz and /readyz over HTTP on this `address`, such as 127.0.0.1:9475 (default: do not)")
+	dryRunFlag(cmd, &dryRun)
 	cmd.MarkFlagsMutuallyExclusive("once", "listen")
 	must(cmd.RegisterFlagCompletionFunc("listen", cobra.FixedCompletions([]string{"127.0.0.1:9475"}, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd

@@ -12,8 +12,8 @@ import (
 
 func newSessionAddCommand(a *app) *cobra.Command {
 	var (
-		spec             sessionFlags
-		mayExist, noWait bool
+		spec                     sessionFlags
+		mayExist, noWait, dryRun bool
 	)
 	cmd := &cobra.Command{
 		Use:   "add NAME --bridge BRIDGE (--source PORT... | --all-ports) --collector IP... [flags]",
@@ -39,7 +39,7 @@ packet is missed.`,
 				return refuse(err)
 			}
 			return a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
-				return addSession(ctx, h, s, mayExist, noWait)
+				return addSession(ctx, h, s, mayExist, noWait, dryRun)
 			})
 		},
 	}
@@ -47,12 +47,13 @@ packet is missed.`,
 	spec.complete(a, cmd)
 	cmd.Flags().BoolVar(&mayExist, "may-exist", false, "if the session exists, make it what is given here, wholly")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when the session is stored, without putting it in force")
+	dryRunFlag(cmd, &dryRun)
 	return cmd
 }
 
-func addSession(ctx context.Context, h *host, s session.Session, mayExist, noWait bool) error {
-	status, err := h.make(ctx, edit{
-		noWait: noWait, renewIdentities: true,
+func addSession(ctx context.Context, h *host, s session.Session, mayExist, noWait, dryRun bool) error {
+	return h.makeAndTell(ctx, edit{
+		noWait: noWait, dryRun: dryRun, renewIdentities: true,
 		change: func(w *session.Wish) ([]string, error) {
 			delete(w.Broken, s.Name)
 			i, err := find(w, s.Name)
@@ -66,8 +67,9 @@ func addSession(ctx context.Context, h *host, s session.Session, mayExist, noWai
 			}
 			return []string{s.Name}, nil
 		},
+	}, func(status map[string]session.Status, err error) error {
+		return errors.Join(h.report(status, "added", noWait, s.Name), err)
 	})
-	return errors.Join(h.report(status, "added", noWait, s.Name), err)
 }
 
 // keepSessionID keeps the session id that was chosen before where a new wish leaves it open.

@@ -30,7 +30,7 @@ func newSessionDisableCommand(a *app) *cobra.Command {
 
 // newSwitchCommand is enable or disable.
 func newSwitchCommand(a *app, disabled bool, cmd *cobra.Command) *cobra.Command {
-	var all, noWait bool
+	var all, noWait, dryRun bool
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if all == (len(args) > 0) {
 			return refuse(fmt.Errorf("%s: want either session names or --all", cmd.CommandPath()))
@@ -40,17 +40,22 @@ func newSwitchCommand(a *app, disabled bool, cmd *cobra.Command) *cobra.Command 
 	cmd.ValidArgsFunction = a.completeSessions(0)
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
 		return a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
-			return switchSessions(ctx, h, names, all, disabled, noWait)
+			return switchSessions(ctx, h, names, all, disabled, noWait, dryRun)
 		})
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "every session of this host")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when the change is stored, without putting it in force")
+	dryRunFlag(cmd, &dryRun)
 	return cmd
 }
 
-func switchSessions(ctx context.Context, h *host, names []string, all, disabled, noWait bool) error {
+func switchSessions(ctx context.Context, h *host, names []string, all, disabled, noWait, dryRun bool) error {
+	word := "enabled"
+	if disabled {
+		word = "disabled"
+	}
 	var touched []string
-	status, err := h.make(ctx, edit{noWait: noWait, acceptMissing: true, change: func(w *session.Wish) ([]string, error) {
+	return h.makeAndTell(ctx, edit{noWait: noWait, dryRun: dryRun, acceptMissing: true, change: func(w *session.Wish) ([]string, error) {
 		touched = nil
 		if all {
 			for i := range w.Sessions {
@@ -70,10 +75,7 @@ func switchSessions(ctx context.Context, h *host, names []string, all, disabled,
 			return nil, nil // stopping is never refused
 		}
 		return touched, nil
-	}})
-	word := "enabled"
-	if disabled {
-		word = "disabled"
-	}
-	return errors.Join(h.report(status, word, noWait, touched...), err)
+	}}, func(status map[string]session.Status, err error) error {
+		return errors.Join(h.report(status, word, noWait, touched...), err)
+	})
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -12,7 +11,7 @@ import (
 )
 
 func newSessionRemoveCommand(a *app) *cobra.Command {
-	var ifExists, noWait bool
+	var ifExists, noWait, dryRun bool
 	cmd := &cobra.Command{
 		Use:     "remove NAME...",
 		Aliases: []string{"rm", "del", "delete"},
@@ -29,18 +28,19 @@ func newSessionRemoveCommand(a *app) *cobra.Command {
 		ValidArgsFunction: a.completeSessions(0),
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
-				return removeSessions(ctx, h, names, ifExists, noWait)
+				return removeSessions(ctx, h, names, ifExists, noWait, dryRun)
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&ifExists, "if-exists", false, "do not mind sessions that do not exist")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when the change is stored, without putting it in force")
+	dryRunFlag(cmd, &dryRun)
 	return cmd
 }
 
-func removeSessions(ctx context.Context, h *host, names []string, ifExists, noWait bool) error {
+func removeSessions(ctx context.Context, h *host, names []string, ifExists, noWait, dryRun bool) error {
 	var removed []string
-	_, err := h.make(ctx, edit{noWait: noWait, change: func(w *session.Wish) ([]string, error) {
+	return h.makeAndTell(ctx, edit{noWait: noWait, dryRun: dryRun, change: func(w *session.Wish) ([]string, error) {
 		removed = nil
 		for _, name := range names {
 			if _, broken := w.Broken[name]; broken {
@@ -59,18 +59,19 @@ func removeSessions(ctx context.Context, h *host, names []string, ifExists, noWa
 			removed = append(removed, name)
 		}
 		return nil, nil
-	}})
-	if err != nil {
-		return err
-	}
-	if len(removed) == 0 {
-		return h.app.print(map[string]any{"removed": []string{}}, "nothing to remove\n")
-	}
-	text := ""
-	for _, name := range removed {
-		text += fmt.Sprintf("session %q removed%s\n", name, h.app.waitNote(noWait))
-	}
-	return errors.Join(h.app.print(map[string]any{"removed": removed}, text), nil)
+	}}, func(_ map[string]session.Status, err error) error {
+		if err != nil {
+			return err
+		}
+		if len(removed) == 0 {
+			return h.app.print(map[string]any{"removed": []string{}}, "nothing to remove\n")
+		}
+		text := ""
+		for _, name := range removed {
+			text += fmt.Sprintf("session %q removed%s\n", name, h.app.waitNote(noWait))
+		}
+		return h.app.print(map[string]any{"removed": removed}, text)
+	})
 }
 
 func (a *app) waitNote(noWait bool) string {

@@ -25,9 +25,9 @@ type setFlags struct {
 
 func newSessionSetCommand(a *app) *cobra.Command {
 	var (
-		spec   sessionFlags
-		lists  setFlags
-		noWait bool
+		spec           sessionFlags
+		lists          setFlags
+		noWait, dryRun bool
 	)
 	cmd := &cobra.Command{
 		Use:   "set NAME [flags]",
@@ -41,8 +41,8 @@ packet meanwhile. A list that is given replaces the old one; --add-… and --rem
 		ValidArgsFunction: a.completeSessions(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
-				status, err := h.make(ctx, edit{
-					noWait: noWait,
+				return h.makeAndTell(ctx, edit{
+					noWait: noWait, dryRun: dryRun,
 					// Naming the sources again is how a user says that a new owner of a port is meant.
 					renewIdentities: cmd.Flags().Changed("source"),
 					change: func(w *session.Wish) ([]string, error) {
@@ -60,8 +60,9 @@ packet meanwhile. A list that is given replaces the old one; --add-… and --rem
 						}
 						return []string{s.Name}, nil
 					},
+				}, func(status map[string]session.Status, err error) error {
+					return errors.Join(h.report(status, "set", noWait, args[0]), err)
 				})
-				return errors.Join(h.report(status, "set", noWait, args[0]), err)
 			})
 		},
 	}
@@ -69,6 +70,7 @@ packet meanwhile. A list that is given replaces the old one; --add-… and --rem
 	spec.complete(a, cmd)
 	lists.register(a, cmd)
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when the change is stored, without putting it in force")
+	dryRunFlag(cmd, &dryRun)
 	return cmd
 }
 

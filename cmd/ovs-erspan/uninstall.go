@@ -11,7 +11,8 @@ import (
 )
 
 func newUninstallCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var dryRun bool
+	cmd := &cobra.Command{
 		Use:   "uninstall",
 		Short: "Remove every session and every trace of ovs-erspan from this Open vSwitch",
 		Long: `Remove every session and every row, port, mirror, bridge and key of ovs-erspan from this Open vSwitch, and nothing
@@ -20,18 +21,30 @@ of anyone else. 'export' before it keeps the sessions.`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withHost(cmd.Context(), uninstall)
+			return a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
+				if dryRun {
+					return h.dryRun(ctx, edit{change: removeAll})
+				}
+				return uninstall(ctx, h)
+			})
 		},
 	}
+	dryRunFlag(cmd, &dryRun)
+	return cmd
+}
+
+// removeAll takes everything out of the wish.
+func removeAll(w *session.Wish) ([]string, error) {
+	w.Sessions = nil
+	clear(w.Broken)
+	return nil, nil
 }
 
 func uninstall(ctx context.Context, h *host) error {
 	removed := 0
 	_, err := h.make(ctx, edit{change: func(w *session.Wish) ([]string, error) {
 		removed = len(w.Sessions) + len(w.Broken)
-		w.Sessions = nil
-		clear(w.Broken)
-		return nil, nil
+		return removeAll(w)
 	}})
 	if err != nil {
 		return err
