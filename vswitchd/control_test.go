@@ -1,0 +1,156 @@
+package vswitchd_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ovs-erspan/ovs-erspan/vswitchd"
+)
+
+// request is what a fake ovs-vswitchd is asked.
+type request struct {
+	ID     int
+	Method string
+	Params []string
+}
+
+// serve is a fake ovs-vswitchd: answer is called for each request, and its nil is no answer at all.
+func serve(t *testing.T, answer func(request) map[string]any) *vswitchd.Client {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "ovs-vswitchd.pid"), []byte("77\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("unix", filepath.Join(dir, "ovs-vswitchd.77.ctl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				in := json.NewDecoder(conn)
+				for {
+					var r request
+					if in.Decode(&r) != nil {
+						return
+					}
+					if reply := answer(r); reply != nil {
+						reply["id"] = r.ID
+						if json.NewEncoder(conn).Encode(reply) != nil {
+							return
+						}
+					}
+				}
+			}()
+		}
+	}()
+	return vswitchd.New(dir)
+}
+
+func result(text string) map[string]any { return map[string]any{"result": text, "error": nil} }
+
+func TestCall(t *testing.T) {
+	c := serve(t, func(r request) map[string]any {
+		switch r.Method {
+		case "echo":
+			return result(strings.Join(r.Params, "+"))
+		case "fail":
+			return map[string]any{"result": nil, "error": "no such thing\n"}
+		case "empty":
+			return map[string]any{"result": nil, "error": nil}
+		}
+		return nil
+	})
+	if got, err := c.Call(t.Context(), "echo", "a", "b c"); err != nil || got != "a+b c" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := c.Call(t.Context(), "fail"); err == nil || err.Error() != "fail: no such thing" {
+		t.Error(err)
+	}
+	if _, err := c.Call(t.Context(), "empty"); err == nil {
+		t.Error("no error where nothing is replied")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := c.Call(ctx, "hang"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	if _, err := vswitchd.New(t.TempDir()).Call(t.Context(), "echo"); err == nil || !strings.Contains(err.Error(), "not running") {
+		t.Error(err)
+	}
+}
+
+func TestNeighbors(t *testing.T) {
+	c := serve(t, func(request) map[string]any {
+		return result(`IP                                            MAC                 Bridge
+==========================================================================
+192.0.2.9                                     aa:bb:cc:dd:ee:ff   br-ul
+2001:db8::9                                   aa:bb:cc:dd:ee:ff   br-ul
+192.0.2.9                                     aa:bb:cc:dd:ee:00   br-two
+nonsense
+`)
+	})
+	got, err := c.Neighbors(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	four, six := netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("2001:db8::9")
+	want := map[string]map[netip.Addr]bool{"br-ul": {four: true, six: true}, "br-two": {four: true}}
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestWaitRevalidated: a touch comes after each wait has begun, and the second round's end is what counts; the main loop is
+// kept awake until then.
+func TestWaitRevalidated(t *testing.T) {
+	var waits, pokes, touches atomic.Int32
+	c := serve(t, func(r request) map[string]any {
+		if r.Method != "revalidator/wait" {
+			pokes.Add(1)
+			return result("")
+		}
+		n := waits.Add(1)
+		for before := pokes.Load(); touches.Load() < n || pokes.Load() < before+2; {
+			if t.Context().Err() != nil {
+				return nil
+			}
+			runtime.Gosched() // the fake's main loop: it goes round when it is poked
+		}
+		return result("")
+	})
+	touch := func(context.Context) error { touches.Add(1); return nil }
+	if err := c.WaitRevalidated(t.Context(), touch); err != nil || waits.Load() != 2 || touches.Load() != 2 {
+		t.Errorf("%d waits, %d touches, %v", waits.Load(), touches.Load(), err)
+	}
+	refuses := serve(t, func(r request) map[string]any {
+		if r.Method == "revalidator/wait" {
+			return map[string]any{"result": nil, "error": "can't wait on multiple udpifs."}
+		}
+		return result("")
+	})
+	if err := refuses.WaitRevalidated(t.Context(), touch); err != nil {
+		t.Errorf("two kinds of datapath: %v", err)
+	}
+	if err := c.WaitRevalidated(t.Context(), func(context.Context) error { return errors.New("no bridge") }); err == nil || err.Error() != "no bridge" {
+		t.Error(err)
+	}
+}
