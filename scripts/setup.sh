@@ -15,6 +15,7 @@ ovs-vswitchd openvswitch-switch
 ovsdb-server openvswitch-switch
 ovs-ofctl openvswitch-common
 ip iproute2
+tc iproute2
 nsenter util-linux
 ping iputils-ping
 tcpdump tcpdump

@@ -167,7 +167,7 @@ func (a *app) printReceived(live *capture.Live, decoder *capture.Decoder, inject
 	fmt.Fprintf(a.err, "%d packets received by the filter, %d dropped by the kernel\n", kernel.Received, kernel.Dropped)
 	stats.Write(a.err)
 	if inject != nil {
-		fmt.Fprintf(a.err, "%d frames sent on, %d too long for the device\n", inject.Sent, inject.TooLong)
+		fmt.Fprintf(a.err, "%d frames sent on, %d too long for the device, %d dropped because its queue was full\n", inject.Sent, inject.TooLong, inject.Dropped)
 	}
 	if !end {
 		return
