@@ -11,9 +11,9 @@ endif
 
 all: build
 
-# Without cgo: one static binary for any distribution, and a quicker start.
+# Without cgo: static binaries for any distribution, and a quicker start.
 build:
-	CGO_ENABLED=0 $(GO) build -o bin/ovs-erspan ./cmd/ovs-erspan
+	CGO_ENABLED=0 $(GO) build -o bin/ ./cmd/...
 
 setup:
 	@scripts/setup.sh

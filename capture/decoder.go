@@ -2,33 +2,10 @@ package capture
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/erspan"
 )
-
-// Filter says which ERSPAN packets are wanted. An empty field wants all.
-type Filter struct {
-	From       []netip.Addr // senders
-	SessionIDs []uint16
-	Versions   []erspan.Version
-	// Direction wants one direction of Type III; other types do not tell theirs and are not wanted then.
-	Direction *erspan.Direction
-}
-
-// wants reports whether a packet is wanted. Type I has no session id, so that asking for one leaves it out.
-// Where the header did not come whole nobody can tell.
-func (f *Filter) wants(p *erspan.Packet, headerRead bool) bool {
-	if !headerRead && (len(f.SessionIDs) > 0 || len(f.Versions) > 0 || f.Direction != nil) {
-		return false
-	}
-	layout := p.Layout()
-	return (len(f.From) == 0 || slices.Contains(f.From, p.Outer.Src)) &&
-		(len(f.SessionIDs) == 0 || layout != erspan.TypeI && slices.Contains(f.SessionIDs, p.Header.SessionID)) &&
-		(len(f.Versions) == 0 || slices.Contains(f.Versions, layout)) &&
-		(f.Direction == nil || layout == erspan.TypeIII && p.Header.Direction == *f.Direction)
-}
 
 // Options of a decoder.
 type Options struct {

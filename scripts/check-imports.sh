@@ -18,6 +18,7 @@ controller session flows
 metrics    session flows controller
 capture    erspan session
 cmd/ovs-erspan erspan session flows doctor ovsdb openflow vswitchd underlay controller metrics capture e2e/lab
+cmd/ovs-erspan-extcap erspan session capture
 e2e/lab
 '
 # A library, and the only package that may know it.

@@ -16,6 +16,7 @@ ovsdb-server openvswitch-switch
 ovs-ofctl openvswitch-common
 ip iproute2
 tc iproute2
+setcap libcap2-bin
 nsenter util-linux
 ping iputils-ping
 tcpdump tcpdump

@@ -5,15 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
-	"strconv"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ovs-erspan/ovs-erspan/capture"
-	"github.com/ovs-erspan/ovs-erspan/erspan"
 )
 
 // receiveFlags are what decode and capture have in common.
@@ -50,45 +47,12 @@ func (f *receiveFlags) register(cmd *cobra.Command) {
 // options checks the flags.
 func (f *receiveFlags) options() (capture.Options, error) {
 	o := capture.Options{SendersComplete: f.allSeen}
-	for _, s := range f.from {
-		a, err := netip.ParseAddr(s)
-		if err != nil {
-			return o, fmt.Errorf("--from %q: want an IPv4 or IPv6 address", s)
-		}
-		o.Filter.From = append(o.Filter.From, a.Unmap().WithZone(""))
+	var err error
+	if o.Filter, err = capture.ParseFilter(f.from, f.sessionIDs, f.versions, f.direction); err != nil {
+		return o, err
 	}
-	for _, s := range f.sessionIDs {
-		n, err := strconv.ParseUint(s, 0, 16)
-		if err != nil || n > erspan.MaxSessionID || len(s) > 1 && s[0] == '0' && s[1]|0x20 != 'x' {
-			return o, fmt.Errorf("--session-id %q: want 0 to %d, decimal or 0x", s, erspan.MaxSessionID)
-		}
-		o.Filter.SessionIDs = append(o.Filter.SessionIDs, uint16(n))
-	}
-	for _, s := range f.versions {
-		v, err := erspan.ParseVersion(s)
-		if err != nil {
-			return o, fmt.Errorf("--erspan-version: %w", err)
-		}
-		o.Filter.Versions = append(o.Filter.Versions, v)
-	}
-	switch f.direction {
-	case "":
-	case "ingress", "rx":
-		o.Filter.Direction = new(erspan.Direction)
-	case "egress", "tx":
-		o.Filter.Direction = new(erspan.Direction)
-		*o.Filter.Direction = erspan.Egress
-	default:
-		return o, fmt.Errorf("--direction %q: want ingress or egress", f.direction)
-	}
-	switch f.time {
-	case "sender":
-	case "receive":
-		o.ReceiveTime = true
-	default:
-		return o, fmt.Errorf("--time %q: want sender or receive", f.time)
-	}
-	return o, nil
+	o.ReceiveTime, err = capture.ParseTime(f.time)
+	return o, err
 }
 
 // sinks is where records go: text or JSON, or a file. output is nil without -w.
