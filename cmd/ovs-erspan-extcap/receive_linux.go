@@ -18,6 +18,12 @@ func (r *request) receive(ctx context.Context) error {
 	if r.fifo == "" {
 		return errors.New("--fifo is missing: want the pipe that Wireshark reads")
 	}
+	// First of all: whoever reads may wait in opening it, and would wait for ever if it were left unopened on an error.
+	fifo, err := os.OpenFile(r.fifo, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("--fifo: %w", err)
+	}
+	defer fifo.Close()
 	if r.captureFilter != "" {
 		return errors.New(noCaptureFilter)
 	}
@@ -30,11 +36,6 @@ func (r *request) receive(ctx context.Context) error {
 		return err
 	}
 	defer live.Close()
-	fifo, err := os.OpenFile(r.fifo, os.O_WRONLY, 0)
-	if err != nil {
-		return fmt.Errorf("--fifo: %w", err)
-	}
-	defer fifo.Close()
 	decoder, writer := capture.NewDecoder(options), capture.NewPcapngWriter(fifo)
 	err = live.Run(ctx, func(frame capture.Frame) error {
 		record := decoder.Decode(frame)
