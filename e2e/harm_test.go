@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -71,6 +72,58 @@ func TestProductionsCounters(t *testing.T) {
 			t.Errorf("with %d sessions (-without +with):\n%s", sessions, diff)
 		}
 	}
+}
+
+// TestDeadCollectorCutsNoOriginal: copies to a collector that does not answer, or whose route goes, come to nothing, and the
+// cut that was meant for them does not befall production's frames, nor the copies for collectors that live.
+func TestDeadCollectorCutsNoOriginal(t *testing.T) {
+	s := newScene(t)
+	const dead = "192.0.2.77"
+	for name, flags := range map[string][]string{
+		"short": {"--source", "vnet0", "--collector", dead, "--snaplen", "64"},
+		"auto":  {"--source", "vnet0,vnet1", "--collector", dead, "--collector", "2001:db8::77", "--erspan-version", "2"},
+		"own":   {"--source", "vnet0", "--collector", dead, "--dscp", "10", "--snaplen", "64", "--direction", "ingress"},
+		"half":  {"--source", "vnet0", "--collector", dead, "--collector", collectorAddr, "--snaplen", "128", "--session-id", "500"},
+	} {
+		if r := s.oe(append([]string{"session", "add", name, "--bridge", "br0"}, flags...)...); r.code != 3 {
+			t.Fatalf("%s: exit %d: %s%s", name, r.code, r.stdout, r.stderr)
+		}
+	}
+	whole := func(when string) {
+		t.Helper()
+		seen := s.capture(s.b, "eth0", "icmp[icmptype] == icmp-echo")
+		back := s.capture(s.a, "eth0", "icmp[icmptype] == icmp-echoreply")
+		r, err := lab.Ping(s.ctx, s.a, netip.MustParseAddr(addrB), lab.PingOptions{Count: 20, Interval: 5 * time.Millisecond, Size: 1472})
+		s.must(err)
+		if r.Received != 20 {
+			t.Errorf("%s: %d of 20 full-size pings were answered", when, r.Received)
+		}
+		s.stop(seen)
+		s.stop(back)
+		for _, c := range []*lab.Capture{seen, back} {
+			rows := s.fields(c, "", "frame.len", "ip.len")
+			if len(rows) != 20 {
+				t.Errorf("%s: %s has %d frames of 20", when, c, len(rows))
+			}
+			for _, row := range rows {
+				if row[0] != "1514" || row[1] != "1500" {
+					t.Fatalf("%s: %s has a frame of %s bytes that says it has %s and 14", when, c, row[0], row[1])
+				}
+			}
+		}
+	}
+	copies := s.capture(s.collector, "eth0", "proto gre")
+	whole("nobody answers")
+	s.waitCount(copies, "icmp", 40)
+	s.stop(copies)
+	for _, row := range s.fields(copies, "icmp", "ip.len", "erspan.spanid") {
+		if outer, _, _ := strings.Cut(row[0], ","); outer != fmt.Sprint(20+8+8+128) || row[1] != "500" {
+			t.Errorf("a copy with ip.len %s, session %s; want 128 bytes of the frame", row[0], row[1])
+		}
+	}
+	_, _, err := s.host.Exec(s.ctx, "ip", "addr", "flush", "dev", "br-ul")
+	s.must(err)
+	whole("the route is gone")
 }
 
 // TestPatchIsClosed: production's floods do not enter our patch, what someone sends into its other end does not enter

@@ -106,23 +106,19 @@ func cloneInto(t Table, slot uint32) Action {
 	return Action(fmt.Sprintf("clone(%s,resubmit(,%d))", setNumber(uint64(slot), slotRegister), int(t)))
 }
 
-// setTunnelDst sets the outer destination and clears the other family's, which an earlier collector may have left set:
-// Open vSwitch would prefer IPv4.
-func setTunnelDst(collector netip.Addr, clearOther bool) []Action {
-	dst, other, zero := "tun_dst", "tun_ipv6_dst", "::"
+// sendTo outputs at most maxLen bytes of the frame to a tunnel towards the collector, in a clone of its own.
+//
+// The clone protects production. Open vSwitch puts "cut the next output" into the datapath's actions before it knows
+// whether the output will come to be (xlate_output_trunc_action in ofproto/ofproto-dpif-xlate.c). Where it does not,
+// because the collector's next hop does not answer or its route is gone, the cut would be left over for the next output of
+// the same packet, which is production's own. An output that cuts cannot be undone in Open vSwitch's eyes, so that this
+// clone is one in the datapath too (reversible_actions), and what is left over ends with it (docs/adr/0008).
+func sendTo(collector netip.Addr, port, maxLen int) Action {
+	field := "tun_dst"
 	if collector.Is6() {
-		dst, other, zero = "tun_ipv6_dst", "tun_dst", "0.0.0.0"
+		field = "tun_ipv6_dst"
 	}
-	actions := []Action{setField(collector.String(), dst)}
-	if clearOther {
-		actions = append([]Action{setField(zero, other)}, actions...)
-	}
-	return actions
-}
-
-// outputCut outputs at most maxLen bytes of the frame.
-func outputCut(port, maxLen int) Action {
-	return Action(fmt.Sprintf("output(port=%d,max_len=%d)", port, maxLen))
+	return Action(fmt.Sprintf("clone(%s,output(port=%d,max_len=%d))", setField(collector.String(), field), port, maxLen))
 }
 
 func inPort(port int) string { return "in_port=" + strconv.Itoa(port) }

@@ -19,9 +19,10 @@ import "fmt"
 // Table 10, filter. Per slot: deny rules, then permit rules, then what happens to the rest: dropped where there is a
 // permit rule, permitted where there is none. Each drop is a flow of its own, so that drops are counted.
 //
-// Table 30, encapsulate. Per slot one flow: for each collector it sets the tunnel fields and outputs to the tunnel port,
+// Table 30, encapsulate. Per slot one flow: it sets the tunnel fields, and for each collector outputs to the tunnel port,
 // cut to what the path takes. Every output to a tunnel carries max_len: in the userspace datapath an oversize copy takes
-// production packets down with it, and byte counters are exact only so.
+// production packets down with it, and byte counters are exact only so. And each is in a clone of its own, because a cut
+// whose output comes to nothing would else cut production's packet (sendTo).
 //
 // Table 63, touch. A flow that nothing ever reaches. Adding it again makes OVS revalidate its megaflows, which it does
 // not do by itself when a Mirror comes, changes or goes.

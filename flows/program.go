@@ -547,8 +547,8 @@ func filterFlows(s session.Stored) []Flow {
 	return append(all, rest)
 }
 
-// encapsulateFlow is a session's flow in table 30: for each collector the tunnel fields (ovs-fields(7), "Tunnel Fields")
-// and the output.
+// encapsulateFlow is a session's flow in table 30: the tunnel fields (ovs-fields(7), "Tunnel Fields"), and for each
+// collector its address and the output.
 func encapsulateFlow(pl *planned) Flow {
 	s := pl.wish
 	var actions []Action
@@ -558,14 +558,10 @@ func encapsulateFlow(pl *planned) Flow {
 	} else {
 		actions = append(actions, setNumber(uint64(valueOr(s.ERSPAN.Index, 0)), "tun_erspan_idx"))
 	}
-	var previous netip.Addr
 	for _, co := range pl.out.Collectors {
-		if co.MaxLen == 0 {
-			continue
+		if co.MaxLen > 0 {
+			actions = append(actions, sendTo(co.Address, co.tunnelPort, co.MaxLen))
 		}
-		actions = append(actions, setTunnelDst(co.Address, previous.IsValid() && previous.Is4() != co.Address.Is4())...)
-		actions = append(actions, outputCut(co.tunnelPort, co.MaxLen))
-		previous = co.Address
 	}
 	return Flow{TableEncapsulate, priorityNormal, NewCookie(StageSent, s.Slot), Match{Fields: []string{slotIs(s.Slot)}}, actions}
 }
