@@ -251,8 +251,8 @@ func checkForeignTunnels(s *Snapshot) (results []Result) {
 }
 
 func checkOffload(s *Snapshot) (results []Result) {
-	if s.State.OtherConfig["hw-offload"] == "true" {
-		results = append(results, warning("other_config:hw-offload=true: flows that a network card forwards by itself can bypass mirrors", "prove each session with traffic ('ovs-erspan session show NAME'), or set hw-offload=false and restart ovs-vswitchd"))
+	if s.State.HWOffload() {
+		results = append(results, warning("other_config:hw-offload=true: flows that a network card forwards by itself can bypass mirrors", "set hw-offload=false and restart ovs-vswitchd; or prove each session with traffic ('ovs-erspan session show NAME') and give it --allow-hw-offload"))
 	}
 	if s.State.OtherConfig["userspace-tso-enable"] == "true" {
 		results = append(results, warning("other_config:userspace-tso-enable=true: copies of segments that are still to be cut are larger than any path takes", "set userspace-tso-enable=false and restart ovs-vswitchd, or expect truncated copies"))

@@ -86,6 +86,7 @@ const (
 	ReasonOutputMissing  = "OutputPortMissing"
 	ReasonOutputUnfit    = "OutputPortUnfit"
 	ReasonFlowContested  = "FlowContested"
+	ReasonHWOffload      = "HardwareOffload"
 )
 
 // tapBridgeNames names our bridge by datapath type.
@@ -172,6 +173,7 @@ func Build(in Input) Program {
 		}
 		byDatapath[datapath] = append(byDatapath[datapath], pl)
 	}
+	judgeOffload(in, p)
 	for _, datapath := range slices.Sorted(maps.Keys(byDatapath)) {
 		p.TapBridges = append(p.TapBridges, buildTapBridge(in, datapath, byDatapath[datapath]))
 	}

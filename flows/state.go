@@ -1,5 +1,7 @@
 package flows
 
+import "strings"
+
 // State is what was observed of one Open vSwitch, as far as planning needs it: rows as they are in OVSDB, without the
 // columns that change all the time.
 type State struct {
@@ -10,6 +12,10 @@ type State struct {
 	// OtherConfig is Open_vSwitch.other_config (hw-offload, vlan-limit, userspace-tso-enable…).
 	OtherConfig map[string]string
 }
+
+// HWOffload tells whether Open vSwitch may hand flows to network cards (vswitchd.conf.db(5), other_config:hw-offload; read
+// as lib/smap.c reads a boolean). It takes effect when ovs-vswitchd starts.
+func (s State) HWOffload() bool { return strings.EqualFold(s.OtherConfig["hw-offload"], "true") }
 
 // Bridge is a row of the table Bridge with its ports and mirrors (vswitchd.conf.db(5)).
 type Bridge struct {

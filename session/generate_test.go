@@ -80,7 +80,7 @@ func anySession() *rapid.Generator[Session] {
 			},
 			OutputPort:   text.Draw(t, "output port"),
 			From:         rapid.SampledFrom([]string{"", AnySender, "192.0.2.1", "2001:db8::1"}).Draw(t, "from"),
-			AllowMissing: rapid.Bool().Draw(t, "allow missing"),
+			AllowMissing: rapid.Bool().Draw(t, "allow missing"), AllowHWOffload: rapid.Bool().Draw(t, "allow offload"),
 		}
 		if rapid.Bool().Draw(t, "with origin") {
 			s.Origin = address.Draw(t, "origin")

@@ -78,6 +78,7 @@ func sessionNode(s Session) *yaml.Node {
 			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!timestamp", Value: s.ExpiresAt.UTC().Format(time.RFC3339Nano)}
 		}),
 		flag("allowMissing", s.AllowMissing),
+		flag("allowHWOffload", s.AllowHWOffload),
 	)
 }
 

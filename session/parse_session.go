@@ -119,6 +119,7 @@ func (d *decoder) readSession(n *yaml.Node, path string) Session {
 		field{"from", func(n *yaml.Node, path string) { s.From = d.sender(n, path) }},
 		field{"expiresAt", func(n *yaml.Node, path string) { s.ExpiresAt = d.time(n, path) }},
 		field{"allowMissing", func(n *yaml.Node, path string) { s.AllowMissing = d.boolean(n, path) }},
+		field{"allowHWOffload", func(n *yaml.Node, path string) { s.AllowHWOffload = d.boolean(n, path) }},
 	)
 	if n.Kind == yaml.MappingNode && !named {
 		d.fault(n, FieldError{Field: join(root, "name"), Reason: "is required", Allowed: allowedNames})

@@ -70,6 +70,9 @@ type Session struct {
 	ExpiresAt *time.Time `json:"expiresAt,omitempty"`
 	// AllowMissing accepts sources that do not exist yet.
 	AllowMissing bool `json:"allowMissing,omitempty"`
+	// AllowHWOffload accepts a host whose Open vSwitch may hand flows to a network card (other_config:hw-offload=true),
+	// which can forward packets past mirrors.
+	AllowHWOffload bool `json:"allowHWOffload,omitempty"`
 }
 
 // AnySender is the value of Session.From that takes ERSPAN from any sender.

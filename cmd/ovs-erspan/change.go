@@ -56,7 +56,7 @@ func (h *host) make(ctx context.Context, e edit) (map[string]session.Status, err
 		return nil, err
 	}
 	h.reached("stored")
-	status, failed, err := h.enforce(ctx, generation)
+	status, failed, err := h.enforce(ctx, generation, stops)
 	if err == nil && stops && len(failed) > 0 {
 		// What is added tells by its state whether it is in force; what is gone cannot.
 		err = fmt.Errorf("copies may go on: %s", strings.Join(failed, "; "))
@@ -156,11 +156,7 @@ func (h *host) checkExpiry(s session.Session) error {
 
 // checkOnHost checks a session against the host; what is only missing may be accepted.
 func (h *host) checkOnHost(view flows.Host, s *session.Stored, acceptMissing bool) error {
-	check := flows.CheckSource
-	if s.Type == session.Destination {
-		check = flows.CheckDestination
-	}
-	err := check(s.Session, view)
+	err := flows.CheckHost(s.Session, view)
 	if err == nil || !acceptMissing && !s.AllowMissing {
 		return err
 	}

@@ -16,17 +16,17 @@ const lockRetry = 100 * time.Millisecond
 
 // enforce sees to it that the generation is in force: by reconciling, or, where another process does that, by waiting for
 // it. It returns each session's status, and what is wrong with bridges that could not be programmed.
-func (h *host) enforce(ctx context.Context, generation uint64) (status map[string]session.Status, failed []string, err error) {
+//
+// What only stops copies (stops) waits for no daemon that hangs, but is done in spite of its lock: whatever of an older wish
+// the daemon does when it goes on, it undoes again, because it finds this generation then, and a row that changed under it
+// it does not touch (controller.Stale).
+func (h *host) enforce(ctx context.Context, generation uint64, stops bool) (status map[string]session.Status, failed []string, err error) {
 	for {
 		held, err := tryLock(h.app.rundir)
 		if err == nil {
 			defer held.release()
 			h.unattended = true
-			result, err := h.controller.Reconcile(ctx)
-			for _, bridge := range slices.Sorted(maps.Keys(result.Failed)) {
-				failed = append(failed, result.Failed[bridge].Error())
-			}
-			return result.Status, failed, err
+			return h.reconcile(ctx)
 		}
 		if !errors.Is(err, errLocked) {
 			return nil, nil, err
@@ -43,6 +43,9 @@ func (h *host) enforce(ctx context.Context, generation uint64) (status map[strin
 		}
 		d, isDaemon := readSign(h.app.rundir)
 		switch {
+		case isDaemon && d.hung() && stops:
+			fmt.Fprintf(h.app.err, "note: the daemon (process %d) hangs: this command stops the copies itself; restart the daemon (systemctl restart ovs-erspan)\n", d.PID)
+			return h.reconcile(ctx)
 		case isDaemon && d.hung():
 			return nil, nil, fmt.Errorf("the daemon (process %d) holds %s and has given no sign of life for %s: it hangs; restart it (systemctl restart ovs-erspan)",
 				d.PID, lockName, time.Since(d.At).Round(time.Second))
@@ -57,4 +60,13 @@ func (h *host) enforce(ctx context.Context, generation uint64) (status map[strin
 			return nil, nil, fmt.Errorf("another command holds %s: %w", lockName, ctx.Err())
 		}
 	}
+}
+
+// reconcile puts the wish in force.
+func (h *host) reconcile(ctx context.Context) (status map[string]session.Status, failed []string, err error) {
+	result, err := h.controller.Reconcile(ctx)
+	for _, bridge := range slices.Sorted(maps.Keys(result.Failed)) {
+		failed = append(failed, result.Failed[bridge].Error())
+	}
+	return result.Status, failed, err
 }

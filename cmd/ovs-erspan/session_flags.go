@@ -21,6 +21,7 @@ type sessionFlags struct {
 	description, bridge        string
 	sources, vlans, collectors []string
 	allPorts, allowMissing     bool
+	allowOffload               bool
 	direction, version         string
 	sessionID, index, hwid     string
 	permit, both, deny         []string
@@ -52,6 +53,7 @@ func (f *sessionFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.ttl, "ttl", "", "TTL of the outer header, 1..255 (default 64)")
 	flags.DurationVar(&f.expiresIn, "expires-in", 0, "the session ends and is removed after this `time`, such as 90m (default never)")
 	flags.BoolVar(&f.allowMissing, "allow-missing", false, "accept sources that do not exist yet")
+	flags.BoolVar(&f.allowOffload, "allow-hw-offload", false, "accept that a network card to which Open vSwitch hands flows (other_config:hw-offload=true) may forward packets without a copy")
 	flags.StringVar(&f.description, "description", "", "a `text` for people")
 }
 
@@ -102,6 +104,7 @@ func (f *sessionFlags) apply(flags *pflag.FlagSet, s *session.Session) error {
 	given("from", func() (err error) { s.From, err = session.ParseSender(f.from); return err })
 	given("bridge", func() error { s.Bridge = f.bridge; return nil })
 	given("description", func() error { s.Description = f.description; return nil })
+	given("allow-hw-offload", func() error { s.AllowHWOffload = f.allowOffload; return nil })
 	given("allow-missing", func() error { s.AllowMissing = f.allowMissing; return nil })
 	given("source", func() error {
 		s.Sources.Ports, s.Sources.All = f.sources, false

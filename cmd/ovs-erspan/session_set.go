@@ -200,12 +200,13 @@ var defaults = map[string]func(*session.Session){
 	"deny": func(s *session.Session) {
 		s.Match = slices.DeleteFunc(s.Match, func(r session.Rule) bool { return r.Deny != "" })
 	},
-	"snaplen":       func(s *session.Session) { s.Snaplen = session.SnaplenAuto },
-	"origin":        func(s *session.Session) { s.Origin = netip.Addr{} },
-	"dscp":          func(s *session.Session) { s.DSCP = nil },
-	"ttl":           func(s *session.Session) { s.TTL = nil },
-	"expires-in":    func(s *session.Session) { s.ExpiresAt = nil },
-	"allow-missing": func(s *session.Session) { s.AllowMissing = false },
+	"snaplen":          func(s *session.Session) { s.Snaplen = session.SnaplenAuto },
+	"origin":           func(s *session.Session) { s.Origin = netip.Addr{} },
+	"dscp":             func(s *session.Session) { s.DSCP = nil },
+	"ttl":              func(s *session.Session) { s.TTL = nil },
+	"expires-in":       func(s *session.Session) { s.ExpiresAt = nil },
+	"allow-missing":    func(s *session.Session) { s.AllowMissing = false },
+	"allow-hw-offload": func(s *session.Session) { s.AllowHWOffload = false },
 }
 
 func unsettable() []string {
