@@ -75,7 +75,7 @@ func (f *farEnd) send(name string, args ...string) {
 }
 
 // mac is a device's address.
-func (f *farEnd) mac(n *lab.Node, dev string) (mac net.HardwareAddr) {
+func (f *scene) mac(n *lab.Node, dev string) (mac net.HardwareAddr) {
 	f.t.Helper()
 	f.must(n.Do(func() error {
 		i, err := net.InterfaceByName(dev)

@@ -140,6 +140,12 @@ func NewCookie(stage Stage, slot uint32) Cookie {
 	return Cookie(uint64(cookieOwner)<<48 | uint64(stage)<<32 | uint64(slot))
 }
 
+// String is the cookie as Open vSwitch prints it.
+func (c Cookie) String() string { return fmt.Sprintf("%#x", uint64(c)) }
+
+// MarshalText is String: as a number in JSON it would lose digits.
+func (c Cookie) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
 // Ours reports whether the cookie is one of ours.
 func (c Cookie) Ours() bool { return uint64(c)>>48 == cookieOwner }
 

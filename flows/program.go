@@ -58,6 +58,14 @@ type CollectorOutcome struct {
 	tunnelPort int
 }
 
+// Tunnel is the port of the tap bridge that the copies leave through, and its OpenFlow number; "" and 0 where none is sent.
+func (co CollectorOutcome) Tunnel() (name string, ofport int) {
+	if co.MaxLen == 0 {
+		return "", 0
+	}
+	return co.tunnel, co.tunnelPort
+}
+
 // The reasons of a session's state (docs/operations.md lists them).
 const (
 	ReasonInForce        = "InForce"

@@ -138,6 +138,9 @@ func (t *Tap) mirror() *Mirror {
 	return m
 }
 
+// MirrorName is the name of the tap's Mirror on the production bridge.
+func (t *Tap) MirrorName() string { return t.mirror().Name }
+
 // tapIDKey is the key in external_ids under which a tap's rows carry its key, for whoever reads the rows.
 const tapIDKey = "ovs-erspan-tap"
 

@@ -12,12 +12,13 @@ flows      session erspan
 ovsdb      session flows
 openflow   flows
 doctor     session flows
+trace      erspan session flows
 vswitchd
 underlay   flows
 controller session flows
 metrics    session flows controller
 capture    erspan session
-cmd/ovs-erspan erspan session flows doctor ovsdb openflow vswitchd underlay controller metrics capture e2e/lab
+cmd/ovs-erspan erspan session flows doctor trace ovsdb openflow vswitchd underlay controller metrics capture e2e/lab
 cmd/ovs-erspan-extcap erspan session capture
 e2e/lab
 '

@@ -21,6 +21,7 @@ func newSessionCommand(a *app) *cobra.Command {
 		newSessionSetCommand(a),
 		newSessionListCommand(a),
 		newSessionShowCommand(a),
+		newSessionTraceCommand(a),
 		newSessionRemoveCommand(a),
 		newSessionEnableCommand(a),
 		newSessionDisableCommand(a),

@@ -47,25 +47,43 @@ type collectorView struct {
 	Sent flows.Count `json:"sent"`
 }
 
-// views looks at the sessions without changing anything. What is in force is read from the bridges, not from what was
-// once reported: a flow that someone deleted shows.
+// views looks at the sessions without changing anything.
 func (h *host) views(ctx context.Context) ([]sessionView, error) {
-	wish, err := h.db.Wish()
+	o, err := h.observe(ctx)
 	if err != nil {
 		return nil, err
+	}
+	unmatched, err := h.unmatched(ctx, o.plan.Program, o.there)
+	return append(o.views, unmatched...), err
+}
+
+// observed is the host as it is now: what is wished, what that makes of what is there, and the sessions' states.
+type observed struct {
+	wish  session.Wish
+	plan  controller.Plan
+	there map[string][]flows.Entry // the flows of our bridges
+	views []sessionView
+}
+
+// observe looks at the host without changing anything. What is in force is read from the bridges, not from what was once
+// reported: a flow that someone deleted shows.
+func (h *host) observe(ctx context.Context) (observed, error) {
+	wish, err := h.db.Wish()
+	if err != nil {
+		return observed{}, err
 	}
 	plan, err := h.controller.Plan(ctx, wish.Sessions)
 	if err != nil {
-		return nil, err
+		return observed{}, err
 	}
 	changes, there, err := h.controller.Pending(ctx, plan)
 	if err != nil && ctx.Err() != nil {
-		return nil, err
+		return observed{}, err
 	} // else the sessions that it is about say so
 	pending := flows.NotInForce(plan.Program, plan.Rows, changes)
 	status := controller.Statuses(wish, plan.Program, time.Now())
 	counted := flows.CountAll(plan.Program, there)
-	var views []sessionView
+	o := observed{wish: wish, plan: plan, there: there}
 	for _, s := range wish.Sessions {
 		v := view(s, status[s.Name], counted[s.Name])
 		v.Status.Generation, v.Status.ObservedGeneration = wish.Generation, wish.InForce
@@ -80,13 +98,12 @@ func (h *host) views(ctx context.Context) ([]sessionView, error) {
 		case s.Type != session.Destination && v.Status.Tapped.Packets == 0:
 			v.Status.Reason, v.Status.Message = flows.ReasonNoTraffic, "nothing has passed its sources yet"
 		}
-		views = append(views, v)
+		o.views = append(o.views, v)
 	}
 	for name, err := range wish.Broken {
-		views = append(views, sessionView{Name: name, Status: statusView{State: session.Failed, Reason: flows.ReasonInvalid, Message: err.Error(), Since: status[name].Since}})
+		o.views = append(o.views, sessionView{Name: name, Status: statusView{State: session.Failed, Reason: flows.ReasonInvalid, Message: err.Error(), Since: status[name].Since}})
 	}
-	unmatched, err := h.unmatched(ctx, plan.Program, there)
-	return append(views, unmatched...), err
+	return o, nil
 }
 
 func view(s session.Stored, st session.Status, c flows.Counters) sessionView {
