@@ -79,23 +79,16 @@ func (c *Controller) canonical(ctx context.Context, p *Plan) error {
 func reject(in flows.Input, bad *flows.BadMatchError) bool {
 	found := false
 	for _, s := range in.Sessions {
-		if _, already := in.Rejected[s.Name]; already || !hasMatch(s.Session, bad.Expr) {
+		rules := s.Expressions()
+		i := slices.IndexFunc(rules, func(r session.Expression) bool { return r.Expr == bad.Expr })
+		if _, already := in.Rejected[s.Name]; already || i < 0 {
 			continue
 		}
-		in.Rejected[s.Name] = bad.Error()
+		fault := session.FieldError{Field: rules[i].Field, Value: bad.Expr, Reason: bad.Reason, Remedy: "see ovs-fields(7)"}
+		in.Rejected[s.Name] = fault.Error()
 		found = true
 	}
 	return found
-}
-
-func hasMatch(s session.Session, expr string) bool {
-	return slices.ContainsFunc(s.Match, func(r session.Rule) bool {
-		if r.PermitBothWays != "" {
-			back, _ := session.ExchangeDirections(r.PermitBothWays)
-			return r.PermitBothWays == expr || back == expr
-		}
-		return r.Permit == expr || r.Deny == expr
-	})
 }
 
 // paths observes the way to each collector. Where a bridge of the userspace datapath does the tunnelling, its own list of

@@ -93,7 +93,7 @@ func checkSource(s session.Session, field, source string, b *Bridge, state State
 		for _, p := range candidates {
 			names = append(names, p.Name)
 		}
-		fault.Reason, fault.Remedy = "several ports have it: "+quoteList(names), "name the ports"
+		fault.Reason, fault.Remedy = "several ports have it: "+someOf(names), "name the ports"
 		return fault
 	case len(candidates) == 1:
 		reason := UnfitSource(candidates[0], b)
@@ -160,7 +160,7 @@ func wayAroundPatch(p *Port, state State) string {
 				}
 				way := fmt.Sprintf("mirror the ports of bridge %q at its other end instead (--bridge %s)", name, name)
 				if len(fit) > 0 {
-					way += ": " + quoteList(fit)
+					way += ": " + someOf(fit)
 				}
 				return way
 			}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
 // Flow is one OpenFlow flow of a tap bridge.
@@ -148,4 +150,6 @@ type BadMatchError struct {
 	Reason string
 }
 
-func (e *BadMatchError) Error() string { return fmt.Sprintf("match %q: %s", e.Expr, e.Reason) }
+func (e *BadMatchError) Error() string {
+	return "match " + session.Quote(e.Expr) + ": " + e.Reason
+}

@@ -224,13 +224,13 @@ func (pl *planned) findSources(state State, delivered []string) bool {
 	switch {
 	case len(changed) > 0:
 		out.degrade(ReasonSourceIdentity, fmt.Sprintf(
-			"port %s is not who it was when the session was added (iface-id or attached-mac changed); its copies are stopped: set the sources again if this is meant", quoteList(changed)))
+			"port %s is not who it was when the session was added (iface-id or attached-mac changed); its copies are stopped: set the sources again if this is meant", someOf(changed)))
 	case len(ports) == 0 && len(missing) == 0:
 		out.State, out.Reason, out.Message = session.Pending, ReasonSourceMissing, fmt.Sprintf("bridge %q has no port to mirror", s.Bridge)
 	case len(ports) == 0:
-		out.State, out.Reason, out.Message = session.Pending, ReasonSourceMissing, fmt.Sprintf("no source is there: %s", quoteList(missing))
+		out.State, out.Reason, out.Message = session.Pending, ReasonSourceMissing, fmt.Sprintf("no source is there: %s", someOf(missing))
 	case len(missing) > 0:
-		out.degrade(ReasonSourceMissing, fmt.Sprintf("not there: %s", quoteList(missing)))
+		out.degrade(ReasonSourceMissing, fmt.Sprintf("not there: %s", someOf(missing)))
 	}
 	if len(ports) == 0 {
 		return false

@@ -2,6 +2,7 @@ package ovsdb
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 
 	lib "github.com/ovn-kubernetes/libovsdb/ovsdb"
 
+	"github.com/ovs-erspan/ovs-erspan/flows"
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
@@ -50,6 +52,10 @@ func (d *DB) Wish() (session.Wish, error) {
 	reader := d.memo.begin()
 	defer reader.end()
 	wish, _ := readWish(root.ExternalIDs, reader)
+	for i := range wish.Sessions {
+		// Commands store them with defaults; who writes by hand may leave them out.
+		wish.Sessions[i].Session = wish.Sessions[i].Defaulted()
+	}
 	return wish, nil
 }
 
@@ -59,10 +65,11 @@ func readWish(externalIDs map[string]string, reader *memoReader) (session.Wish, 
 	wish := session.Wish{Broken: make(map[string]error), Status: make(map[string]session.Status)}
 	taken := make(map[uint32]string)
 	broken := func(key, name string, err error) {
-		wish.Broken[name] = fmt.Errorf("external_ids key %q of table Open_vSwitch: %w", key, err)
+		wish.Broken[name] = fmt.Errorf("external_ids key %s of table Open_vSwitch: %s", session.Quote(key), session.Summary(err))
 	}
 	// A slot goes first to whom it belongs by an entry that can be read: one that cannot must harm no other.
 	var slotsOfBroken []session.Stored
+	owners := map[uint32][]string{}
 	for _, key := range slices.Sorted(maps.Keys(externalIDs)) {
 		if name, ok := strings.CutPrefix(key, sessionPrefix); ok {
 			s, err := reader.session(key, name, externalIDs[key])
@@ -72,11 +79,7 @@ func readWish(externalIDs map[string]string, reader *memoReader) (session.Wish, 
 				slotsOfBroken = append(slotsOfBroken, s)
 				continue
 			}
-			if other, double := taken[s.Slot]; double {
-				broken(key, name, fmt.Errorf("slot %d is that of session %q", s.Slot, other))
-				continue
-			}
-			taken[s.Slot] = name
+			owners[s.Slot] = append(owners[s.Slot], name)
 			wish.Sessions = append(wish.Sessions, s)
 		}
 		if name, ok := strings.CutPrefix(key, statusPrefix); ok {
@@ -86,6 +89,16 @@ func readWish(externalIDs map[string]string, reader *memoReader) (session.Wish, 
 			}
 		}
 	}
+	for slot, names := range owners {
+		taken[slot] = slices.MinFunc(names, func(a, b string) int { return bySeniority(wish.Status, a, b) })
+	}
+	wish.Sessions = slices.DeleteFunc(wish.Sessions, func(s session.Stored) bool {
+		owner := taken[s.Slot]
+		if owner != s.Name {
+			broken(sessionPrefix+s.Name, s.Name, fmt.Errorf("slot %d is that of session %q: remove this one, or write it with a slot that is free", s.Slot, owner))
+		}
+		return owner != s.Name
+	})
 	for _, s := range slotsOfBroken {
 		if _, double := taken[s.Slot]; s.Slot != 0 && !double {
 			taken[s.Slot] = s.Name
@@ -94,12 +107,24 @@ func readWish(externalIDs map[string]string, reader *memoReader) (session.Wish, 
 	wish.InForce, _ = readGeneration(externalIDs[inForceKey])
 	if text, ok := externalIDs[generationKey]; ok {
 		if wish.Generation, ok = readGeneration(text); !ok {
-			wish.Broken[brokenGeneration] = fmt.Errorf("external_ids key %q of table Open_vSwitch: %q is not a number of the store", generationKey, text)
+			wish.Broken[brokenGeneration] = fmt.Errorf("external_ids key %q of table Open_vSwitch: %s is not a number of the store", generationKey, session.Quote(text))
 		}
 	}
 	// Who waits for a generation to be in force must not be told so by one that is older.
 	wish.Generation = max(wish.Generation, wish.InForce)
 	return wish, taken
+}
+
+// bySeniority puts first, of two sessions that claim the same slot, the one that had it: a key that somebody wrote by hand
+// takes nothing away from a session that is in force. So a session counts that was reported, other than as invalid.
+func bySeniority(status map[string]session.Status, a, b string) int {
+	reported := func(name string) int {
+		if s, ok := status[name]; ok && s.Reason != flows.ReasonInvalid {
+			return 0
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(reported(a), reported(b)), status[a].Since.Compare(status[b].Since), cmp.Compare(a, b))
 }
 
 // readGeneration reads a generation that can be counted up for long enough.
@@ -113,6 +138,9 @@ func readGeneration(text string) (uint64, bool) {
 
 // readSession reads a session strictly. With an error, the slot is set where it could be read.
 func readSession(name, text string) (session.Stored, error) {
+	if len(text) > session.MaxFileLen {
+		return session.Stored{}, fmt.Errorf("has %d bytes: want at most %d", len(text), session.MaxFileLen)
+	}
 	var in stored
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.DisallowUnknownFields()
@@ -125,13 +153,27 @@ func readSession(name, text string) (session.Stored, error) {
 	out := session.Stored{Session: in.Spec, Slot: in.Slot, Identities: in.Identities}
 	switch {
 	case err != nil:
-		return out, err
+		return out, explain(text, err)
 	case in.Slot < 1 || in.Slot > maxSlot:
 		return out, fmt.Errorf("slot %d: want 1..%d", in.Slot, maxSlot)
 	case in.Spec.Name != name:
-		return out, fmt.Errorf("its spec has the name %q", in.Spec.Name)
+		return out, fmt.Errorf("its spec has the name %s, and its key another", session.Quote(in.Spec.Name))
 	}
-	return out, in.Spec.Validate()
+	return out, out.ValidateStored()
+}
+
+// explain says what is wrong with an entry whose JSON could not be read, and in which field, where it is the session's.
+func explain(text string, err error) error {
+	var raw struct {
+		Spec json.RawMessage `json:"spec"`
+	}
+	if json.Unmarshal([]byte(text), &raw) != nil || len(raw.Spec) == 0 {
+		return err
+	}
+	if _, specErr := session.DecodeJSON(raw.Spec); specErr != nil {
+		return session.ExplainJSON(raw.Spec, err)
+	}
+	return err
 }
 
 func writeSession(s session.Stored) (string, error) {

@@ -257,7 +257,7 @@ func TestStoreReportsWhatIsBroken(t *testing.T) {
 		"list":       {"[]", "cannot unmarshal"},
 		"more":       {text("more", 5) + "{}", "text after its end"},
 		"unknown":    {`{"slot":6,"colour":"red","spec":{}}`, `unknown field "colour"`},
-		"unknown2":   {strings.Replace(text("unknown2", 7), `"bridge"`, `"brigde"`, 1), `unknown field "brigde"`},
+		"unknown2":   {strings.Replace(text("unknown2", 7), `"bridge"`, `"brigde"`, 1), `brigde: there is no such field; did you mean bridge?`},
 		"noslot":     {strings.Replace(text("noslot", 1), `"slot":1,`, "", 1), "slot 0: want 1..2147483648"},
 		"bigslot":    {text("bigslot", 1<<31+1), "slot 2147483649: want 1..2147483648"},
 		"hugeslot":   {text("hugeslot", 1<<32), "slot"},

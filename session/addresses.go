@@ -1,6 +1,9 @@
 package session
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+)
 
 // broadcast is the one IPv4 address that is neither multicast nor a host's.
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
@@ -29,3 +32,20 @@ func addressFault(a netip.Addr) (reason, remedy string) {
 
 // unroutable holds for addresses that mean something only with the link they are on, which a tunnel cannot name.
 func unroutable(a netip.Addr) bool { return a.Is6() && a.IsLinkLocalUnicast() }
+
+// ParseAddress reads an IPv4 or IPv6 address. Names are not looked up.
+func ParseAddress(text string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("%s: want an IPv4 or IPv6 address, such as 192.0.2.9 (names are not looked up)%s", Quote(text), addressRemedy(text))
+	}
+	return a, nil
+}
+
+// addressRemedy is what to write instead of a text that is no address, as the end of a sentence; "" where nobody knows.
+func addressRemedy(text string) string {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return "; write " + p.Addr().String()
+	}
+	return ""
+}

@@ -19,5 +19,5 @@ func ParseDirection(text string) (Direction, error) {
 	case "both":
 		return Both, nil
 	}
-	return "", fmt.Errorf("direction %q: want %s", text, directions)
+	return "", fmt.Errorf("direction %s: want %s", Quote(text), directions)
 }

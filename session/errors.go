@@ -37,9 +37,9 @@ func (e *FieldError) Error() string {
 		fmt.Fprintf(&b, "line %d: ", e.Line)
 	}
 	if e.Session != "" {
-		fmt.Fprintf(&b, "session %q: ", e.Session)
+		fmt.Fprintf(&b, "session %s: ", Quote(e.Session))
 	}
-	b.WriteString(e.Field)
+	b.WriteString(quoteValue(e.Field)) // a file may give its fields any name
 	if e.Value != "" {
 		b.WriteString(" " + quoteValue(e.Value))
 	}
@@ -65,19 +65,29 @@ const longestValue = 80
 
 // quoteValue shows a value as it was typed, in quotes where it would otherwise run into the sentence or the terminal.
 func quoteValue(v string) string {
-	if len(v) > longestValue {
-		cut := longestValue
-		for cut > 0 && !utf8.RuneStart(v[cut]) {
-			cut--
-		}
-		v = v[:cut] + "…"
-	}
+	v = shorten(v)
 	for _, r := range v {
 		if r <= ' ' || r == '"' || r == ';' || r == utf8.RuneError || !strconv.IsPrint(r) {
 			return strconv.Quote(v)
 		}
 	}
 	return v
+}
+
+// Quote shows a text of someone else's in quotes, on one line and not all of a long one.
+func Quote(text string) string { return strconv.Quote(shorten(text)) }
+
+func shorten(v string) string { return shortenTo(v, longestValue) }
+
+func shortenTo(v string, longest int) string {
+	if len(v) <= longest {
+		return v
+	}
+	cut := longest
+	for cut > 0 && !utf8.RuneStart(v[cut]) {
+		cut--
+	}
+	return v[:cut] + "…"
 }
 
 // Flatten lists the errors that were joined in err, depth first, so that each can be printed on a line of its own. An
@@ -97,13 +107,34 @@ func Flatten(err error) []error {
 	return list
 }
 
-// faults collects what is wrong with one session.
+// Summary says on one line, and not a long one, what is wrong: the first faults that are joined in err, and how many
+// more there are.
+func Summary(err error) string {
+	const few, longest = 3, 500
+	all := Flatten(err)
+	var texts []string
+	for _, e := range all[:min(few, len(all))] {
+		texts = append(texts, shortenTo(strings.Join(strings.Fields(e.Error()), " "), longest))
+	}
+	if len(all) > few {
+		texts = append(texts, fmt.Sprintf("and %d more faults", len(all)-few))
+	}
+	return strings.Join(texts, "; ")
+}
+
+// faults collects what is wrong with one session, and no more than is of help ([maxFaults]).
 type faults struct {
 	session string
 	list    []error
 }
 
 func (f *faults) add(e FieldError) {
+	switch {
+	case len(f.list) > maxFaults:
+		return
+	case len(f.list) == maxFaults:
+		e = FieldError{Field: e.Field, Reason: "has more faults, from here on", Remedy: "put those before right first"}
+	}
 	e.Session = f.session
 	f.list = append(f.list, &e)
 }

@@ -60,7 +60,7 @@ func anySession() *rapid.Generator[Session] {
 	return rapid.Custom(func(t *rapid.T) Session {
 		s := Session{
 			Name:        rapid.StringMatching(`[a-z0-9][a-z0-9.-]{0,8}`).Draw(t, "name"),
-			Type:        rapid.SampledFrom([]Type{"", Source, Destination, "tap"}).Draw(t, "type"),
+			Type:        rapid.SampledFrom([]Type{"", Source, Destination}).Draw(t, "type"),
 			Description: text.Draw(t, "description"),
 			Disabled:    rapid.Bool().Draw(t, "disabled"),
 			Bridge:      text.Draw(t, "bridge"),

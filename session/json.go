@@ -23,3 +23,28 @@ func DecodeJSON(data []byte) (Session, error) {
 	}
 	return s, nil
 }
+
+// ExplainJSON says in the words of [Parse] what is wrong with a session in JSON that [DecodeJSON] refuses: encoding/json
+// names neither the value nor what is allowed. Where Parse would take it (numbers in quotes), or it is too long to look at,
+// the error is given back.
+func ExplainJSON(data []byte, err error) error {
+	const longest, mostParts = 2 << 20, 64 << 10
+	if len(data) > longest || parts(data) > mostParts {
+		return err
+	}
+	root, syntax := parseDocument(data)
+	if syntax != nil {
+		return err
+	}
+	d := &decoder{}
+	d.readSession(root, "")
+	var faults []error
+	for _, e := range d.errs {
+		e.Line = 0 // of a text that has none
+		faults = append(faults, e)
+	}
+	if len(faults) == 0 {
+		return err
+	}
+	return errors.Join(faults...)
+}

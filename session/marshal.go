@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -148,7 +149,11 @@ func mappingNode(style yaml.Style, content ...[]*yaml.Node) *yaml.Node {
 }
 
 func stringNode(s string) *yaml.Node {
-	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
+	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
+	if strings.ContainsFunc(s, unprintable) {
+		n.Style = yaml.DoubleQuotedStyle // as a block, a tab in front could not be read back
+	}
+	return n
 }
 
 func intNode(n int) *yaml.Node {

@@ -136,7 +136,28 @@ func parseTerm(text string) (term, *MatchError) {
 	case t.hasValue && t.value == "":
 		return t, &MatchError{Word: text, Reason: "has no value: write FIELD=VALUE, without spaces around '='"}
 	}
-	return t, checkVLAN(t)
+	return t, checkValue(t)
+}
+
+// narrow are the fields of a part of a byte, with their largest value: of more, OVS silently takes the low bits, and
+// ip_dscp=64 would match all that has no DSCP (ovs-fields(7), "Width"; measured on 3.1).
+var narrow = map[string]uint64{
+	"vlan_pcp": 7, "dl_vlan_pcp": 7, "ip_dscp": 63, "ip_ecn": 3, "nw_ecn": 3, "mpls_tc": 7, "mpls_bos": 1, "mpls_label": 1<<20 - 1, "ipv6_label": 1<<20 - 1, "arp_op": 255,
+}
+
+// checkValue refuses values that OVS would read as others.
+func checkValue(t term) *MatchError {
+	n, err := strconv.ParseUint(t.value, 0, 64)
+	if err != nil || t.bits != "" {
+		return checkVLAN(t)
+	}
+	if most, ok := narrow[t.name]; ok && n > most {
+		return &MatchError{Word: t.String(), Reason: fmt.Sprintf("want 0..%d: OVS would read it as another one", most)}
+	}
+	if t.name == "nw_tos" && n <= 255 && n&3 != 0 {
+		return &MatchError{Word: t.String(), Reason: "nw_tos is the DSCP times 4: write ip_dscp and ip_ecn"}
+	}
+	return checkVLAN(t)
 }
 
 // checkVLAN refuses VLANs that OVS would read as others: it takes the low 12 bits, dl_vlan=4096 for VLAN 0.

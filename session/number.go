@@ -20,7 +20,7 @@ func ParseNumber(text string) (int, error) {
 		digits, base = hex, 16
 	} else if len(digits) > 1 && digits[0] == '0' && strings.Trim(digits, "0123456789") == "" {
 		plain := strings.TrimLeft(digits[:len(digits)-1], "0") + digits[len(digits)-1:]
-		return 0, fmt.Errorf("%q has a leading zero: write %s for decimal or 0x%s for hexadecimal; octal is not read", text, plain, plain)
+		return 0, fmt.Errorf("%s has a leading zero: write %s for decimal or 0x%s for hexadecimal; octal is not read", Quote(text), shorten(plain), shorten(plain))
 	}
 	if strings.HasPrefix(digits, "-") || strings.HasPrefix(digits, "+") {
 		digits = "" // strconv would take a second sign
@@ -28,9 +28,9 @@ func ParseNumber(text string) (int, error) {
 	n, err := strconv.ParseInt(sign+digits, base, strconv.IntSize)
 	switch {
 	case errors.Is(err, strconv.ErrRange):
-		return 0, fmt.Errorf("%q is out of every range", text)
+		return 0, fmt.Errorf("%s is out of every range", Quote(text))
 	case err != nil:
-		return 0, fmt.Errorf("%q is not a number: write it in decimal, or in hexadecimal with 0x", text)
+		return 0, fmt.Errorf("%s is not a number: write it in decimal, or in hexadecimal with 0x", Quote(text))
 	}
 	return int(n), nil
 }

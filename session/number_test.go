@@ -56,13 +56,13 @@ func TestParseDirection(t *testing.T) {
 
 func TestParseSnaplen(t *testing.T) {
 	for text, want := range map[string]Snaplen{
-		"auto": SnaplenAuto, "": SnaplenAuto, "off": SnaplenOff, "14": SnaplenBytes(14), "0x40": SnaplenBytes(64), "65535": SnaplenBytes(65535),
+		"auto": SnaplenAuto, "off": SnaplenOff, "14": SnaplenBytes(14), "0x40": SnaplenBytes(64), "65535": SnaplenBytes(65535),
 	} {
 		if got, err := ParseSnaplen(text); err != nil || got != want {
 			t.Errorf("ParseSnaplen(%q) = %v, %v, want %v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"13", "65536", "-1", "0", "Auto", "full", "064", "1500B"} {
+	for _, text := range []string{"", "13", "65536", "-1", "0", "Auto", "full", "064", "1500B"} {
 		if got, err := ParseSnaplen(text); err == nil || !strings.Contains(err.Error(), "want auto, off, or a number of bytes in 14..65535") {
 			t.Errorf("ParseSnaplen(%q) = %v, %v, want an error", text, got, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -16,9 +17,12 @@ import (
 // APIVersion is what a YAML file of sessions begins with.
 const APIVersion = "ovs-erspan/v1"
 
-// MaxFileLen is the largest YAML file that Parse takes, in bytes: some 30,000 sessions, thirty times as many as a host
-// is built for.
-const MaxFileLen = 8 << 20
+// The largest YAML file that Parse takes: some 10,000 sessions, ten times as many as a host is built for. Without the
+// second limit, 8 MB of brackets would become 3 GB of memory, and that on a host whose Open vSwitch needs it.
+const (
+	MaxFileLen   = 8 << 20 // bytes
+	MaxFileParts = 400_000 // characters that YAML is put together with (see [parts])
+)
 
 // Parse reads the sessions of a YAML or JSON document:
 //
@@ -57,20 +61,23 @@ func parseDocument(data []byte) (*yaml.Node, error) {
 	if len(data) > MaxFileLen {
 		return nil, &FieldError{Field: field, Reason: fmt.Sprintf("has %d bytes", len(data)), Allowed: fmt.Sprintf("at most %d", MaxFileLen), Remedy: "split the file"}
 	}
+	if n := parts(data); n > MaxFileParts {
+		return nil, &FieldError{Field: field, Reason: fmt.Sprintf("has %d separators, indicators and lines", n), Allowed: fmt.Sprintf("at most %d", MaxFileParts), Remedy: "split the file"}
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc yaml.Node
 	switch err := dec.Decode(&doc); {
 	case errors.Is(err, io.EOF):
 		return nil, &FieldError{Field: field, Reason: "is empty", Allowed: "apiVersion: " + APIVersion + " and a list of sessions"}
 	case err != nil:
-		return nil, syntaxFault(err)
+		return nil, syntaxFault(data, err)
 	}
 	var second yaml.Node
 	switch err := dec.Decode(&second); {
 	case errors.Is(err, io.EOF):
 		return doc.Content[0], nil
 	case err != nil:
-		return nil, syntaxFault(err)
+		return nil, syntaxFault(data, err)
 	}
 	return nil, &FieldError{Field: field, Line: second.Line, Reason: "has a second document", Remedy: "put all sessions into the list of the first"}
 }
@@ -78,11 +85,30 @@ func parseDocument(data []byte) (*yaml.Node, error) {
 var syntaxLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
 
 // syntaxFault is the YAML parser's error as ours. Its line is near the fault, not always on it.
-func syntaxFault(err error) error {
+func syntaxFault(data []byte, err error) error {
 	e := &FieldError{Field: "YAML", Reason: err.Error()}
 	if m := syntaxLine.FindStringSubmatch(err.Error()); m != nil {
 		e.Line, _ = strconv.Atoi(m[1])
 		e.Reason = m[2]
 	}
+	// Of control characters the parser does not say where.
+	forbidden := func(r rune) bool { return r < ' ' && r != '\n' && r != '\r' && r != '\t' || r == 0x7f }
+	if i := bytes.IndexFunc(data, forbidden); e.Line == 0 && i >= 0 && strings.Contains(e.Reason, "control characters") {
+		e.Line, e.Value = 1+bytes.Count(data[:i], []byte("\n")), string(data[i])
+		e.Remedy = "take it out"
+	}
 	return e
+}
+
+// parts counts what YAML makes nodes of: each but the first stands behind one of these characters, and no more than two
+// behind the same.
+func parts(data []byte) int {
+	n := 0
+	for _, c := range data {
+		switch c {
+		case ',', ':', '-', '?', '[', '{', '\n', '\r', 0x85, 0xa8, 0xa9: // the last are of UTF-8's other line breaks
+			n++
+		}
+	}
+	return n
 }

@@ -1,14 +1,14 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
-
-	"github.com/ovs-erspan/ovs-erspan/erspan"
 )
 
 func (d *decoder) document(root *yaml.Node) []Session {
@@ -101,7 +101,7 @@ func (d *decoder) readSession(n *yaml.Node, path string) Session {
 	named := false
 	d.mapping(n, root, sessionHints,
 		field{"name", func(n *yaml.Node, path string) { named = true; s.Name = d.text(n, path) }},
-		field{"type", func(n *yaml.Node, path string) { s.Type = Type(d.text(n, path)) }},
+		field{"type", func(n *yaml.Node, path string) { s.Type = d.sessionType(n, path) }},
 		field{"description", func(n *yaml.Node, path string) { s.Description = d.text(n, path) }},
 		field{"disabled", func(n *yaml.Node, path string) { s.Disabled = d.boolean(n, path) }},
 		field{"bridge", func(n *yaml.Node, path string) { s.Bridge = d.text(n, path) }},
@@ -177,21 +177,17 @@ func (d *decoder) boolean(n *yaml.Node, path string) bool {
 	}, func(string, error) FieldError { return FieldError{Allowed: allowed} })
 }
 
-// version refuses 0 here, where it was written: in a Session it means that none was.
 func (d *decoder) version(n *yaml.Node, path string) int {
-	v := scalar(d, n, path, "1 (Type II) or 2 (Type III)", func(text string) (erspan.Version, error) {
-		v, err := erspan.ParseVersion(text)
-		if err == nil && v == erspan.Version0 {
-			err = strconv.ErrRange
-		}
-		return v, err
-	}, func(text string, err error) FieldError {
-		if err == strconv.ErrRange {
-			text = "0"
-		}
-		return versionFault(text)
+	return scalar(d, n, path, allowedVersions, ParseVersion, func(_ string, err error) FieldError {
+		var fault *FieldError
+		errors.As(err, &fault)
+		return *fault
 	})
-	return int(v)
+}
+
+// sessionType is required to be what it is where it is written.
+func (d *decoder) sessionType(n *yaml.Node, path string) Type {
+	return scalar(d, n, path, allowedTypes, ParseType, func(string, error) FieldError { return FieldError{Allowed: allowedTypes} })
 }
 
 func (d *decoder) direction(n *yaml.Node, path string) Direction {
@@ -208,11 +204,7 @@ func (d *decoder) address(n *yaml.Node, path string) netip.Addr {
 }
 
 func addressSyntaxFault(text, allowed string) FieldError {
-	e := FieldError{Allowed: allowed}
-	if p, err := netip.ParsePrefix(text); err == nil {
-		e.Remedy = "write " + p.Addr().String()
-	}
-	return e
+	return FieldError{Allowed: allowed, Remedy: strings.TrimPrefix(addressRemedy(text), "; ")}
 }
 
 func (d *decoder) sender(n *yaml.Node, path string) string {

@@ -84,7 +84,7 @@ func TestParseRefuses(t *testing.T) {
 		{"two documents", "apiVersion: ovs-erspan/v1\nsessions: []\n---\napiVersion: ovs-erspan/v1\nsessions: []\n", []string{`line 3: YAML: has a second document; put all sessions into the list of the first`}},
 		{"broken second document", "apiVersion: ovs-erspan/v1\nsessions: []\n---\na: 'b\n", []string{`line 4: YAML: found unexpected end of stream`}},
 		{"not YAML", "apiVersion: ovs-erspan/v1\nsessions:\n\t- name: a\n", []string{`line 3: YAML: found character that cannot start any token`}},
-		{"not text", "a: \x00\n", []string{`YAML: control characters are not allowed`}},
+		{"not text", "a: \x00\n", []string{`line 1: YAML "\x00": control characters are not allowed; take it out`}},
 		{"too large", strings.Repeat("#", MaxFileLen+1), []string{`YAML: has 8388609 bytes; want at most 8388608; split the file`}},
 		{"no name", "apiVersion: ovs-erspan/v1\nsessions:\n- name: a\n- bridge: br0\n  ttl: x\n", []string{
 			`line 4: sessions[1].name: is required; want 1 to 63 characters out of a-z, 0-9, '-' and '.', the first one a letter or digit`,

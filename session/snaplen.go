@@ -48,10 +48,10 @@ func (s Snaplen) String() string {
 // IsZero reports whether s is the default, SnaplenAuto.
 func (s Snaplen) IsZero() bool { return s == SnaplenAuto }
 
-// ParseSnaplen reads "auto" (or nothing), "off", or a number of bytes, MinSnaplen..MaxSnaplen, as [ParseNumber] does.
+// ParseSnaplen reads "auto", "off", or a number of bytes, MinSnaplen..MaxSnaplen, as [ParseNumber] does.
 func ParseSnaplen(text string) (Snaplen, error) {
 	switch text {
-	case "auto", "":
+	case "auto":
 		return SnaplenAuto, nil
 	case "off":
 		return SnaplenOff, nil
@@ -61,7 +61,7 @@ func ParseSnaplen(text string) (Snaplen, error) {
 		return Snaplen{}, fmt.Errorf("snaplen %w; want %s", err, allowedSnaplen)
 	}
 	if n < MinSnaplen || n > MaxSnaplen {
-		return Snaplen{}, fmt.Errorf("snaplen %q: want %s", text, allowedSnaplen)
+		return Snaplen{}, fmt.Errorf("snaplen %s: want %s", Quote(text), allowedSnaplen)
 	}
 	return SnaplenBytes(n), nil
 }
@@ -87,7 +87,7 @@ func (s *Snaplen) UnmarshalJSON(data []byte) error {
 	} else {
 		var n int
 		if err := json.Unmarshal(data, &n); err != nil {
-			return errors.New("snaplen " + string(data) + ": want " + allowedSnaplen)
+			return errors.New("snaplen " + quoteValue(string(data)) + ": want " + allowedSnaplen)
 		}
 		text = strconv.Itoa(n)
 	}

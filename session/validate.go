@@ -6,9 +6,17 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"github.com/ovs-erspan/ovs-erspan/erspan"
+)
+
+// Longest lists. They are far beyond what a session is for, and keep a mistake from becoming work for Open vSwitch.
+const (
+	MaxSources    = 4096 // ports that are listed; sources.all has no limit
+	MaxCollectors = 256  // as many copies of a packet as flows.MaxCopiesPerPacket allows
+	MaxRules      = 1024 // rules of a match: a flow or two each
 )
 
 // Ranges of numbers that no other package has.
@@ -36,9 +44,19 @@ func (s Session) Validate() error {
 		f.checkDestination(s)
 	default:
 		// Which fields belong to it cannot be said: the rest waits until the type is right.
-		f.add(FieldError{Field: "type", Value: string(s.Type), Allowed: "source or destination"})
+		f.add(FieldError{Field: "type", Value: string(s.Type), Allowed: allowedTypes})
 	}
 	return f.err()
+}
+
+// ValidateStored is Validate for a session as the store has it: with an id, since choosing one needs the other sessions,
+// and what is chosen has to stay.
+func (s Session) ValidateStored() error {
+	if err := s.Validate(); err != nil || s.ERSPAN.SessionID != nil {
+		return err
+	}
+	return &FieldError{Session: s.Name, Field: "erspan.sessionID", Reason: "is required in the store",
+		Allowed: fmt.Sprintf("0..%d", erspan.MaxSessionID), Remedy: "write the session with 'ovs-erspan apply', which chooses one"}
 }
 
 // addErr adds a FieldError that was made without knowing the session.
@@ -55,7 +73,7 @@ func (f *faults) checkCommon(s Session) {
 	f.checkDescription(s.Description)
 	f.checkHeader(s)
 	if s.ExpiresAt != nil && (s.ExpiresAt.IsZero() || s.ExpiresAt.UTC().Year() > 9999 || s.ExpiresAt.UTC().Year() < 1) {
-		f.add(FieldError{Field: "expiresAt", Value: s.ExpiresAt.String(), Allowed: "a time in RFC 3339, such as 2030-01-31T18:00:00Z"})
+		f.add(FieldError{Field: "expiresAt", Value: s.ExpiresAt.Format(time.RFC3339), Allowed: "a time in RFC 3339, such as 2030-01-31T18:00:00Z"})
 	}
 }
 
@@ -101,14 +119,42 @@ func (f *faults) checkHeader(s Session) {
 	f.checkRange("erspan.hardwareID", h.HardwareID, 0, erspan.MaxHardwareID)
 }
 
+// allowedTypes and allowedVersions are what [ParseType] and [ParseVersion] allow, for errors.
+const (
+	allowedTypes    = "source or destination"
+	allowedVersions = "1 (Type II) or 2 (Type III)"
+)
+
+// ParseType reads the type of a session.
+func ParseType(text string) (Type, error) {
+	if t := Type(text); t == Source || t == Destination {
+		return t, nil
+	}
+	return "", fmt.Errorf("type %s: want %s", Quote(text), allowedTypes)
+}
+
+// ParseVersion reads the ERSPAN version of a session as [erspan.ParseVersion] does. Type I is refused. The error is a
+// [FieldError].
+func ParseVersion(text string) (int, error) {
+	v, err := erspan.ParseVersion(text)
+	if err != nil || v == erspan.Version0 {
+		if err == nil {
+			text = "0"
+		}
+		e := versionFault(text)
+		return 0, &e
+	}
+	return int(v), nil
+}
+
 // versionFault answers the two mistakes that people make: counting types instead of versions, and asking for Type I.
 func versionFault(value string) FieldError {
-	e := FieldError{Field: "erspan.version", Value: value, Allowed: "1 (Type II) or 2 (Type III)"}
+	e := FieldError{Field: "erspan.version", Value: value, Allowed: allowedVersions}
 	switch value {
 	case "3":
 		e.Remedy = "ERSPAN Type III is version 2"
 	case "0":
-		e.Remedy = "Open vSwitch does not speak Type I"
+		e.Remedy = "Open vSwitch does not speak Type I, which has no header to tell sessions apart"
 	}
 	return e
 }
@@ -117,6 +163,14 @@ func (f *faults) checkRange(field string, n *int, low, high int) {
 	if n != nil && (*n < low || *n > high) {
 		f.add(rangeFault(field, *n, low, high))
 	}
+}
+
+// checkLength tells whether a list is short enough to look at each of its elements.
+func (f *faults) checkLength(field string, n, most int, remedy string) bool {
+	if n > most {
+		f.add(FieldError{Field: field, Reason: fmt.Sprintf("has %d elements", n), Allowed: fmt.Sprintf("at most %d", most), Remedy: remedy})
+	}
+	return n <= most
 }
 
 func rangeFault(field string, n, low, high int) FieldError {

@@ -64,7 +64,7 @@ func ParseSender(text string) (string, error) {
 	}
 	a, err := netip.ParseAddr(text)
 	if err != nil {
-		return "", fmt.Errorf("from %q: want %s", text, allowedSender)
+		return "", fmt.Errorf("from %s: want %s", Quote(text), allowedSender+addressRemedy(text))
 	}
 	return a.String(), nil
 }
@@ -80,7 +80,7 @@ func (f *faults) checkFrom(from string) {
 	}
 	a, err := netip.ParseAddr(from)
 	if err != nil {
-		f.add(FieldError{Field: field, Value: from, Allowed: allowed})
+		f.add(FieldError{Field: field, Value: from, Allowed: allowed, Remedy: strings.TrimPrefix(addressRemedy(from), "; ")})
 		return
 	}
 	if reason, remedy := addressFault(a); reason != "" {

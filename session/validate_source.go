@@ -47,6 +47,9 @@ func (f *faults) checkSources(s Sources) {
 	case !s.All && s.Ports == nil:
 		f.add(FieldError{Field: "sources", Reason: "is required", Remedy: "list ports in sources.ports, or set sources.all"})
 	}
+	if !f.checkLength("sources.ports", len(s.Ports), MaxSources, "set sources.all, or make several sessions") {
+		return
+	}
 	seen := map[string]int{}
 	for i, p := range s.Ports {
 		field := fmt.Sprintf("sources.ports[%d]", i)
@@ -84,6 +87,9 @@ func (f *faults) checkVLANs(vlans []int) {
 	if vlans != nil && len(vlans) == 0 {
 		f.add(FieldError{Field: "vlans", Reason: "is an empty list", Remedy: "leave it out for all VLANs"})
 	}
+	if !f.checkLength("vlans", len(vlans), MaxVLAN, "leave it out for all VLANs") {
+		return
+	}
 	seen := map[string]int{}
 	for i, v := range vlans {
 		field := fmt.Sprintf("vlans[%d]", i)
@@ -107,6 +113,9 @@ func (f *faults) checkCollectors(collectors []netip.Addr) {
 			reason = "is an empty list"
 		}
 		f.add(FieldError{Field: "collectors", Reason: reason, Remedy: collectorRemedy})
+	}
+	if !f.checkLength("collectors", len(collectors), MaxCollectors, "send to one that distributes") {
+		return
 	}
 	seen := map[string]int{}
 	for i, c := range collectors {
@@ -140,7 +149,7 @@ func (f *faults) checkOrigin(origin netip.Addr, collectors []netip.Addr) {
 		f.add(FieldError{Field: "origin", Value: origin.String(), Reason: reason, Remedy: remedy})
 		return
 	}
-	for _, c := range collectors {
+	for _, c := range collectors[:min(len(collectors), MaxCollectors)] {
 		if c.IsValid() && c.Unmap().Is4() != origin.Is4() {
 			f.add(FieldError{Field: "origin", Value: origin.String(), Reason: fmt.Sprintf("is %s, but collector %s is %s", family(origin), c, family(c)),
 				Remedy: "leave it out to choose by route, or make one session for each family"})
@@ -159,6 +168,9 @@ func family(a netip.Addr) string {
 func (f *faults) checkRules(rules []Rule) {
 	if rules != nil && len(rules) == 0 {
 		f.add(FieldError{Field: "match", Reason: "is an empty list", Remedy: "leave it out for all traffic"})
+	}
+	if !f.checkLength("match", len(rules), MaxRules, "match prefixes and masks, or make several sessions") {
+		return
 	}
 	seen := map[string]int{}
 	for i, r := range rules {

@@ -64,8 +64,8 @@ func TestValidateRefuses(t *testing.T) {
 		{"source", func(s *Session) { s.Description = "a\u202eb" }, `description "a\u202eb": has a control character`},
 		{"source", func(s *Session) { s.Description = "\xff" }, `description "\xff": is not UTF-8`},
 		{"source", func(s *Session) { s.Description = strings.Repeat("ä", 257) }, `description ` + strings.Repeat("ä", 40) + `…: has 257 characters; want one line of text`},
-		{"source", func(s *Session) { s.ExpiresAt = &time.Time{} }, `expiresAt "0001-01-01 00:00:00 +0000 UTC": want a time in RFC 3339`},
-		{"source", func(s *Session) { s.ExpiresAt = new(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)) }, `expiresAt "10000-01-01 00:00:00 +0000 UTC": want a time`},
+		{"source", func(s *Session) { s.ExpiresAt = &time.Time{} }, `expiresAt 0001-01-01T00:00:00Z: want a time in RFC 3339`},
+		{"source", func(s *Session) { s.ExpiresAt = new(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)) }, `expiresAt 10000-01-01T00:00:00Z: want a time`},
 
 		// the header
 		{"source", func(s *Session) { s.ERSPAN.Version = 3 }, `erspan.version 3: want 1 (Type II) or 2 (Type III); ERSPAN Type III is version 2`},

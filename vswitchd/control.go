@@ -45,6 +45,9 @@ func (c *Client) dial(ctx context.Context) (*connection, error) {
 	socket := filepath.Join(c.rundir, "ovs-vswitchd."+strings.TrimSpace(string(pid))+".ctl")
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", socket)
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("ovs-vswitchd was not asked in time: %w", ctx.Err())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ovs-vswitchd is not running (%w)", err)
 	}

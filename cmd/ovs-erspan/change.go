@@ -96,7 +96,8 @@ func (h *host) check(ctx context.Context, w *session.Wish, was []session.Stored,
 		return err
 	}
 	var faults []error
-	var exprs []string
+	var owners []string // of the expressions
+	var rules []session.Expression
 	for i := range w.Sessions {
 		s := &w.Sessions[i]
 		if !slices.Contains(touched, s.Name) {
@@ -113,13 +114,8 @@ func (h *host) check(ctx context.Context, w *session.Wish, was []session.Stored,
 		if err := h.checkOnHost(view, s, e.acceptMissing); err != nil {
 			faults = append(faults, err)
 		}
-		for _, r := range s.Match {
-			exprs = append(exprs, r.Permit+r.PermitBothWays+r.Deny) // exactly one of them is set
-			if r.PermitBothWays != "" {
-				if back, err := session.ExchangeDirections(r.PermitBothWays); err == nil {
-					exprs = append(exprs, back)
-				}
-			}
+		for _, r := range s.Expressions() {
+			rules, owners = append(rules, r), append(owners, s.Name)
 		}
 		if e.renewIdentities {
 			s.Identities = nil
@@ -132,10 +128,28 @@ func (h *host) check(ctx context.Context, w *session.Wish, was []session.Stored,
 	if err := session.CheckSet(specs(w.Sessions)); err != nil {
 		return err
 	}
-	if err := h.ofctl.CheckMatches(ctx, exprs); err != nil {
+	if err := h.checkMatches(ctx, rules, owners); err != nil {
 		return err
 	}
 	return h.checkPlan(ctx, w, was, touched)
+}
+
+// checkMatches asks Open vSwitch about the expressions, and names the one that it refuses.
+func (h *host) checkMatches(ctx context.Context, rules []session.Expression, owners []string) error {
+	exprs := make([]string, len(rules))
+	for i, r := range rules {
+		exprs[i] = r.Expr
+	}
+	err := h.ofctl.CheckMatches(ctx, exprs)
+	var bad *flows.BadMatchError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	i := slices.Index(exprs, bad.Expr)
+	if i < 0 {
+		return err
+	}
+	return &session.FieldError{Session: owners[i], Field: rules[i].Field, Value: bad.Expr, Reason: bad.Reason, Remedy: "see ovs-fields(7)"}
 }
 
 // checkExpiry refuses an end that is over, and one that nobody would see to.
@@ -145,11 +159,13 @@ func (h *host) checkExpiry(s session.Session) error {
 	}
 	left := time.Until(*s.ExpiresAt)
 	if left <= 0 {
-		return fmt.Errorf("session %q: expiresAt %s: is over: want a time to come", s.Name, s.ExpiresAt.Format(time.RFC3339))
+		return &session.FieldError{Session: s.Name, Field: "expiresAt", Value: s.ExpiresAt.Format(time.RFC3339), Reason: "is over", Allowed: "a time to come"}
 	}
 	if d, ok := readSign(h.app.rundir); (!ok || d.hung()) && left > flows.MaxHardTimeout {
-		return fmt.Errorf("session %q: expires in %s: no daemon is running to remove it, and a flow of Open vSwitch can end by itself after %s at most: choose a shorter time, or start the daemon ('ovs-erspan run')",
-			s.Name, left.Round(time.Second), flows.MaxHardTimeout)
+		return &session.FieldError{Session: s.Name, Field: "expiresAt", Value: s.ExpiresAt.Format(time.RFC3339),
+			Reason:  fmt.Sprintf("is in %s, but no daemon is running to remove it", left.Round(time.Second)),
+			Allowed: fmt.Sprintf("%s at most, after which a flow of Open vSwitch can end by itself", flows.MaxHardTimeout),
+			Remedy:  "choose a shorter time (--expires-in), or start the daemon ('ovs-erspan run')"}
 	}
 	return nil
 }

@@ -29,9 +29,9 @@ type receiveFlags struct {
 
 func (f *receiveFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringSliceVar(&f.from, "from", nil, "only what this sender sent (repeatable)")
-	flags.StringSliceVar(&f.sessionIDs, "session-id", nil, "only this session, 0 to 1023, decimal or 0x (repeatable)")
-	flags.StringSliceVar(&f.versions, "erspan-version", nil, "only version 0 (Type I), 1 (Type II) or 2 (Type III) (repeatable)")
+	flags.Var((*commaList)(&f.from), "from", "only what this sender sent (repeatable)")
+	flags.Var((*commaList)(&f.sessionIDs), "session-id", "only this session, 0 to 1023, decimal or 0x (repeatable)")
+	flags.Var((*commaList)(&f.versions), "erspan-version", "only version 0 (Type I), 1 (Type II) or 2 (Type III) (repeatable)")
 	flags.StringVar(&f.direction, "direction", "", "only ingress or egress (version 2 alone tells)")
 	flags.StringVarP(&f.write, "write", "w", "", "write the mirrored frames as pcapng to this file, or to standard output for -")
 	flags.StringArrayVarP(&f.ring, "ring", "b", nil, "begin a new file after filesize:KB, duration:SECONDS or packets:N, keep files:N (repeatable)")

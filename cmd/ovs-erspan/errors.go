@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
@@ -47,7 +49,10 @@ func exitCode(err error) int {
 
 // printError writes each fault on a line of its own; for -o json as one object as well.
 func (a *app) printError(err error) {
-	faults := session.Flatten(err)
+	faults := faultsOf(err)
+	if more := len(faults) - mostFaults; more > 0 {
+		faults = append(faults[:mostFaults], fmt.Errorf("and %d more faults", more))
+	}
 	if a.output == "json" {
 		type fault struct {
 			*session.FieldError
@@ -73,4 +78,51 @@ func (a *app) printError(err error) {
 	}
 }
 
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+// mostFaults is how many faults are told.
+const mostFaults = 100
+
+// faultsOf lists the errors that are joined in err, also behind exit codes.
+func faultsOf(err error) []error {
+	if coded, ok := err.(*codedError); ok {
+		return faultsOf(coded.err)
+	}
+	list := session.Flatten(err)
+	if len(list) == 1 {
+		return list
+	}
+	var all []error
+	for _, e := range list {
+		all = append(all, faultsOf(e)...)
+	}
+	return all
+}
+
+// longestLine bounds what an error says, in bytes. What is longer repeats its input.
+const longestLine = 4000
+
+// oneLine is what an error says, without what would break the line, disguise what stands on it or reach the terminal.
+func oneLine(err error) string {
+	text := printable(strings.Join(strings.Fields(err.Error()), " "))
+	if len(text) > longestLine {
+		text = strings.ToValidUTF8(text[:longestLine], "") + "…"
+	}
+	return text
+}
+
+// printable escapes what a terminal would act on, as in Go's strings: a name that somebody wrote into the store by hand,
+// or an error that repeats it.
+func printable(text string) string {
+	if strings.IndexFunc(text, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) < 0 {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if strconv.IsPrint(r) && r != utf8.RuneError {
+			b.WriteRune(r)
+			continue
+		}
+		quoted := strconv.QuoteRune(r)
+		b.WriteString(quoted[1 : len(quoted)-1])
+	}
+	return b.String()
+}

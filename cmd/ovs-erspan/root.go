@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,6 +11,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
 // app is what all commands share: the global flags and where to read and write.
@@ -74,6 +78,10 @@ OVSDB, so it survives restarts.`,
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var wrong *pflag.InvalidValueError
+		if errors.As(err, &wrong) {
+			return refuse(flagFault(wrong.GetFlag().Name, valueFault(wrong)))
+		}
 		return refuse(fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath()))
 	})
 	rundir := os.Getenv("OVS_RUNDIR")
@@ -101,6 +109,17 @@ OVSDB, so it survives restarts.`,
 		newManCommand(a),
 	)
 	return root
+}
+
+// valueFault is what is wrong with the value of a flag that pflag reads.
+func valueFault(wrong *pflag.InvalidValueError) error {
+	want, ok := map[string]string{
+		"bool": "true or false", "duration": "a time, such as 90s or 5m", "int": "a whole number", "uint64": "a whole number, not negative",
+	}[wrong.GetFlag().Value.Type()]
+	if !ok {
+		return wrong.Unwrap()
+	}
+	return fmt.Errorf("%s: want %s", session.Quote(wrong.GetValue()), want)
 }
 
 // must is for mistakes of ours that show the first time the program starts, such as a flag that does not exist.

@@ -85,5 +85,6 @@ func runOnce(ctx context.Context, h *host) error {
 			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
 	return inForce(result.Status, names)
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/ovs-erspan/ovs-erspan/erspan"
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
@@ -19,14 +18,14 @@ import (
 // what is wrong with them is said in the words of the field.
 type sessionFlags struct {
 	description, bridge        string
-	sources, vlans, collectors []string
+	sources, vlans, collectors commaList
 	allPorts, allowMissing     bool
 	allowOffload               bool
 	direction, version         string
 	sessionID, index, hwid     string
 	permit, both, deny         []string
 	snaplen, origin, dscp, ttl string
-	expiresIn                  time.Duration
+	expiresIn                  string
 	kind, outputPort, from     string
 }
 
@@ -35,11 +34,11 @@ func (f *sessionFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.outputPort, "output-port", "", "destination session: `port` that the frames leave through; of --bridge, or a device that is on no bridge")
 	flags.StringVar(&f.from, "from", "", "destination session: `address` of the sender, or any")
 	flags.StringVar(&f.bridge, "bridge", "", "the production `bridge` that the sources, or the output port, are on")
-	flags.StringSliceVar(&f.sources, "source", nil, "`port` to copy from; repeat it or list ports with commas; iface-id=ID finds a port by its external_ids")
+	flags.Var(&f.sources, "source", "`port` to copy from; repeat it or list ports with commas; iface-id=ID finds a port by its external_ids")
 	flags.BoolVar(&f.allPorts, "all-ports", false, "copy from every port of the bridge, also those that come later")
-	flags.StringSliceVar(&f.vlans, "vlan", nil, "only these VLANs of the sources, 1..4094 (default all)")
+	flags.Var(&f.vlans, "vlan", "only these VLANs of the sources, 1..4094 (default all)")
 	flags.StringVar(&f.direction, "direction", "", "ingress (rx: from the port), egress (tx: to the port) or both (default both; ingress with --all-ports)")
-	flags.StringSliceVar(&f.collectors, "collector", nil, "IPv4 or IPv6 `address` that gets a copy; repeat it for one copy each")
+	flags.Var(&f.collectors, "collector", "IPv4 or IPv6 `address` that gets a copy; repeat it for one copy each")
 	flags.StringVar(&f.sessionID, "session-id", "", "0..1023, decimal or 0x (default the lowest that is free, from 1)")
 	flags.StringVar(&f.version, "erspan-version", "", "1 (Type II) or 2 (Type III) (default 1)")
 	flags.StringVar(&f.index, "index", "", "0..1048575, version 1 only (default 0)")
@@ -51,7 +50,7 @@ func (f *sessionFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.origin, "origin", "", "local `address` that copies come from (default by route)")
 	flags.StringVar(&f.dscp, "dscp", "", "DSCP of the outer header, 0..63 (default 0)")
 	flags.StringVar(&f.ttl, "ttl", "", "TTL of the outer header, 1..255 (default 64)")
-	flags.DurationVar(&f.expiresIn, "expires-in", 0, "the session ends and is removed after this `time`, such as 90m (default never)")
+	flags.StringVar(&f.expiresIn, "expires-in", "", "the session ends and is removed after this `time`, such as 90m (default never)")
 	flags.BoolVar(&f.allowMissing, "allow-missing", false, "accept sources that do not exist yet")
 	flags.BoolVar(&f.allowOffload, "allow-hw-offload", false, "accept that a network card to which Open vSwitch hands flows (other_config:hw-offload=true) may forward packets without a copy")
 	flags.StringVar(&f.description, "description", "", "a `text` for people")
@@ -83,7 +82,7 @@ func (f *sessionFlags) apply(flags *pflag.FlagSet, s *session.Session) error {
 			return
 		}
 		if err := set(); err != nil {
-			faults = append(faults, fmt.Errorf("--%s: %w", name, err))
+			faults = append(faults, flagFault(name, err))
 		}
 	}
 	number := func(text string, to **int) func() error {
@@ -93,13 +92,7 @@ func (f *sessionFlags) apply(flags *pflag.FlagSet, s *session.Session) error {
 			return err
 		}
 	}
-	given("type", func() error {
-		if f.kind != string(session.Source) && f.kind != string(session.Destination) {
-			return fmt.Errorf("%q: want source or destination", f.kind)
-		}
-		s.Type = session.Type(f.kind)
-		return nil
-	})
+	given("type", func() (err error) { s.Type, err = session.ParseType(f.kind); return err })
 	given("output-port", func() error { s.OutputPort = f.outputPort; return nil })
 	given("from", func() (err error) { s.From, err = session.ParseSender(f.from); return err })
 	given("bridge", func() error { s.Bridge = f.bridge; return nil })
@@ -120,26 +113,21 @@ func (f *sessionFlags) apply(flags *pflag.FlagSet, s *session.Session) error {
 	given("vlan", func() (err error) { s.VLANs, err = parseNumbers(f.vlans); return err })
 	given("direction", func() (err error) { s.Direction, err = session.ParseDirection(f.direction); return err })
 	given("collector", func() (err error) { s.Collectors, err = parseAddresses(f.collectors); return err })
-	given("erspan-version", func() error {
-		v, err := erspan.ParseVersion(f.version)
-		if err == nil && v == erspan.Version0 {
-			err = fmt.Errorf("%s: want 1 (Type II) or 2 (Type III): Type I has no header, so nothing could tell sessions apart", f.version)
-		}
-		s.ERSPAN.Version = int(v)
-		return err
-	})
+	given("erspan-version", func() (err error) { s.ERSPAN.Version, err = session.ParseVersion(f.version); return err })
 	given("session-id", number(f.sessionID, &s.ERSPAN.SessionID))
 	given("index", number(f.index, &s.ERSPAN.Index))
 	given("hwid", number(f.hwid, &s.ERSPAN.HardwareID))
 	given("dscp", number(f.dscp, &s.DSCP))
 	given("ttl", number(f.ttl, &s.TTL))
 	given("snaplen", func() (err error) { s.Snaplen, err = session.ParseSnaplen(f.snaplen); return err })
-	given("origin", func() (err error) { s.Origin, err = parseAddress(f.origin); return err })
+	given("origin", func() (err error) { s.Origin, err = session.ParseAddress(f.origin); return err })
 	given("expires-in", func() error {
-		end := time.Now().Add(f.expiresIn).UTC().Truncate(time.Millisecond)
-		if s.ExpiresAt = &end; f.expiresIn < time.Second {
-			return fmt.Errorf("%s: want at least 1s", f.expiresIn)
+		left, err := time.ParseDuration(f.expiresIn)
+		if err != nil || left < time.Second {
+			return fmt.Errorf("%s: want a time of at least 1s, such as 90m or 24h", session.Quote(f.expiresIn))
 		}
+		end := time.Now().Add(left).UTC().Truncate(time.Millisecond)
+		s.ExpiresAt = &end
 		return nil
 	})
 	given("match", func() error {
@@ -155,6 +143,17 @@ func (f *sessionFlags) apply(flags *pflag.FlagSet, s *session.Session) error {
 		return notEmpty(f.deny)
 	})
 	return errors.Join(faults...)
+}
+
+// flagFault is what is wrong with a flag's value, as an error about a field.
+func flagFault(flag string, err error) error {
+	var fault *session.FieldError
+	if errors.As(err, &fault) {
+		e := *fault
+		e.Field = "--" + flag
+		return &e
+	}
+	return &session.FieldError{Field: "--" + flag, Reason: err.Error()}
 }
 
 // replaceRules puts new rules of one kind in the place of the old ones.
@@ -193,19 +192,11 @@ func parseNumbers(texts []string) ([]int, error) {
 func parseAddresses(texts []string) ([]netip.Addr, error) {
 	var addrs []netip.Addr
 	for _, t := range texts {
-		a, err := parseAddress(t)
+		a, err := session.ParseAddress(t)
 		if err != nil {
 			return nil, err
 		}
 		addrs = append(addrs, a)
 	}
 	return addrs, notEmpty(texts)
-}
-
-func parseAddress(text string) (netip.Addr, error) {
-	a, err := netip.ParseAddr(text)
-	if err != nil {
-		return a, fmt.Errorf("%q: want an IPv4 or IPv6 address, such as 192.0.2.9 (names are not looked up)", text)
-	}
-	return a, nil
 }

@@ -100,7 +100,7 @@ func listText(views, last []sessionView, wide bool) string {
 		if v.Type == session.Destination {
 			from, to, in, out = fromText(s), s.OutputPort, *v.Status.Terminated, *v.Status.Delivered
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d", v.Name, state, dash(s.Bridge), from, dash(string(s.Direction)),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d", nameText(v.Name), state, dash(s.Bridge), from, dash(string(s.Direction)),
 			versionText(s), idText(s), dash(to), in.Packets, out.Packets)
 		if wide {
 			fmt.Fprintf(w, "\t%d\t%d\t%d\t%s\t%s", v.Status.Guarded.Packets, v.Status.Matched.Packets, v.Status.Filtered.Packets, s.Snaplen, dash(matchText(s)))
@@ -142,6 +142,14 @@ func rate(v sessionView, last []sessionView) string {
 		}
 	}
 	return "-"
+}
+
+// nameText is a session's name on a terminal. That of a key which somebody wrote by hand may be anything.
+func nameText(name string) string {
+	if session.CheckName(name) == nil || name == unmatchedName {
+		return name
+	}
+	return session.Quote(name)
 }
 
 func versionText(s session.Session) string {

@@ -15,12 +15,12 @@ import (
 
 // setFlags are the flags that only `session set` has: those that change one member of a list, and --unset.
 type setFlags struct {
-	addSource, removeSource       []string
-	addVLAN, removeVLAN           []string
-	addCollector, removeCollector []string
+	addSource, removeSource       commaList
+	addVLAN, removeVLAN           commaList
+	addCollector, removeCollector commaList
 	addMatch, removeMatch         []string
 	addDeny, removeDeny           []string
-	unset                         []string
+	unset                         commaList
 }
 
 func newSessionSetCommand(a *app) *cobra.Command {
@@ -76,17 +76,17 @@ packet meanwhile. A list that is given replaces the old one; --add-… and --rem
 
 func (l *setFlags) register(a *app, cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringSliceVar(&l.addSource, "add-source", nil, "one more source `port`")
-	flags.StringSliceVar(&l.removeSource, "remove-source", nil, "one source `port` less")
-	flags.StringSliceVar(&l.addVLAN, "add-vlan", nil, "one more VLAN")
-	flags.StringSliceVar(&l.removeVLAN, "remove-vlan", nil, "one VLAN less")
-	flags.StringSliceVar(&l.addCollector, "add-collector", nil, "one more collector `address`")
-	flags.StringSliceVar(&l.removeCollector, "remove-collector", nil, "one collector `address` less")
+	flags.Var(&l.addSource, "add-source", "one more source `port`")
+	flags.Var(&l.removeSource, "remove-source", "one source `port` less")
+	flags.Var(&l.addVLAN, "add-vlan", "one more VLAN")
+	flags.Var(&l.removeVLAN, "remove-vlan", "one VLAN less")
+	flags.Var(&l.addCollector, "add-collector", "one more collector `address`")
+	flags.Var(&l.removeCollector, "remove-collector", "one collector `address` less")
 	flags.StringArrayVar(&l.addMatch, "add-match", nil, "one more permit `expression`")
 	flags.StringArrayVar(&l.removeMatch, "remove-match", nil, "one permit `expression` less, as 'session show' has it")
 	flags.StringArrayVar(&l.addDeny, "add-deny", nil, "one more deny `expression`")
 	flags.StringArrayVar(&l.removeDeny, "remove-deny", nil, "one deny `expression` less, as 'session show' has it")
-	flags.StringSliceVar(&l.unset, "unset", nil, "`field` that returns to its default: "+strings.Join(unsettable(), ", "))
+	flags.Var(&l.unset, "unset", "`field` that returns to its default: "+strings.Join(unsettable(), ", "))
 	must(cmd.RegisterFlagCompletionFunc("add-source", a.completePorts))
 	must(cmd.RegisterFlagCompletionFunc("remove-source", a.completePorts))
 	must(cmd.RegisterFlagCompletionFunc("unset", cobra.FixedCompletions(unsettable(), cobra.ShellCompDirectiveNoFileComp)))
@@ -101,7 +101,7 @@ func (l *setFlags) apply(s *session.Session) error {
 	var faults []error
 	note := func(flag string, err error) {
 		if err != nil {
-			faults = append(faults, fmt.Errorf("--%s: %w", flag, err))
+			faults = append(faults, flagFault(flag, err))
 		}
 	}
 	var err error
@@ -113,9 +113,9 @@ func (l *setFlags) apply(s *session.Session) error {
 	note("add-vlan", err)
 	s.VLANs, err = changeList(s.VLANs, l.removeVLAN, session.ParseNumber, removeFrom)
 	note("remove-vlan", err)
-	s.Collectors, err = changeList(s.Collectors, l.addCollector, parseAddress, addTo[netip.Addr])
+	s.Collectors, err = changeList(s.Collectors, l.addCollector, session.ParseAddress, addTo[netip.Addr])
 	note("add-collector", err)
-	s.Collectors, err = changeList(s.Collectors, l.removeCollector, parseAddress, removeFrom[netip.Addr])
+	s.Collectors, err = changeList(s.Collectors, l.removeCollector, session.ParseAddress, removeFrom[netip.Addr])
 	note("remove-collector", err)
 	permit := func(e string) (session.Rule, error) { return session.Rule{Permit: e}, nil }
 	deny := func(e string) (session.Rule, error) { return session.Rule{Deny: e}, nil }
@@ -135,7 +135,7 @@ func removeMatches(rules []session.Rule, exprs []string) ([]session.Rule, error)
 	for _, e := range exprs {
 		i := slices.IndexFunc(rules, func(r session.Rule) bool { return e != "" && (r.Permit == e || r.PermitBothWays == e) })
 		if i < 0 {
-			return rules, fmt.Errorf("%q is not in the session", e)
+			return rules, fmt.Errorf("%s is not in the session", session.Quote(e))
 		}
 		rules = slices.Delete(rules, i, i+1)
 	}
@@ -157,7 +157,7 @@ func changeList[T comparable](list []T, texts []string, parse func(string) (T, e
 func addTo[T comparable](list, values []T) ([]T, error) {
 	for _, v := range values {
 		if slices.Contains(list, v) {
-			return list, fmt.Errorf("%v is in the session already", v)
+			return list, fmt.Errorf("%s is in the session already", session.Quote(fmt.Sprint(v)))
 		}
 		list = append(list, v)
 	}
@@ -168,7 +168,7 @@ func removeFrom[T comparable](list, values []T) ([]T, error) {
 	for _, v := range values {
 		i := slices.Index(list, v)
 		if i < 0 {
-			return list, fmt.Errorf("%v is not in the session", v)
+			return list, fmt.Errorf("%s is not in the session", session.Quote(fmt.Sprint(v)))
 		}
 		list = slices.Delete(list, i, i+1)
 	}
@@ -222,7 +222,7 @@ func unsetFields(fields []string, s *session.Session) error {
 	for _, f := range fields {
 		reset, ok := defaults[f]
 		if !ok {
-			return fmt.Errorf("--unset %q: want one of %s", f, strings.Join(unsettable(), ", "))
+			return flagFault("unset", fmt.Errorf("%s: want one of %s", session.Quote(f), strings.Join(unsettable(), ", ")))
 		}
 		reset(s)
 	}

@@ -62,7 +62,7 @@ func showText(v sessionView, last []sessionView) string {
 		}
 	}
 	s := v.Spec
-	line("Session", "%s", v.Name)
+	line("Session", "%s", nameText(v.Name))
 	line("Description", "%s", s.Description)
 	state := string(v.Status.State)
 	if v.Status.Reason != "" {

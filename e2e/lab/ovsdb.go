@@ -73,3 +73,21 @@ func selectRows(ctx context.Context, socket, table string, where []any, columns 
 	}
 	return nil
 }
+
+// PutKeys sets keys of the Open_vSwitch row's external_ids, as somebody does by hand, in one transaction. Unlike an
+// argument of ovs-vsctl, a value may be megabytes long.
+func (h *Host) PutKeys(ctx context.Context, keys map[string]string) error {
+	names, pairs := []any{}, []any{}
+	for key, value := range keys {
+		names = append(names, key)
+		pairs = append(pairs, []any{key, value})
+	}
+	_, err := transact(ctx, h.DBSocket(), map[string]any{"op": "mutate", "table": "Open_vSwitch", "where": []any{}, "mutations": []any{
+		[]any{"external_ids", "delete", []any{"set", names}}, // inserting leaves a key alone that is there
+		[]any{"external_ids", "insert", []any{"map", pairs}},
+	}})
+	if err != nil {
+		return fmt.Errorf("%s: write keys by hand: %w", h, err)
+	}
+	return nil
+}

@@ -1,0 +1,320 @@
+//go:build linux
+
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"unicode"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ovs-erspan/ovs-erspan/e2e/lab"
+)
+
+// newInputScene has what the table of inputs speaks of: sessions "src" (of vnet0), "taken" (session id 6) and "dst" (to
+// vnet1), a patch, a bond, and ports on another bridge.
+func newInputScene(t *testing.T) *scene {
+	s := newScene(t)
+	_, err := s.host.Vsctl(s.ctx, "add-br", "br1", "--", "set", "bridge", "br1", "datapath_type=netdev",
+		"--", "add-port", "br1", "other0", "--", "set", "interface", "other0", "type=internal",
+		"--", "add-bond", "br1", "bond0", "m0", "m1", "--", "set", "interface", "m0", "type=internal", "--", "set", "interface", "m1", "type=internal",
+		"--", "add-port", "br0", "to1", "--", "set", "interface", "to1", "type=patch", "options:peer=to0",
+		"--", "add-port", "br1", "to0", "--", "set", "interface", "to0", "type=patch", "options:peer=to1")
+	s.must(err)
+	s.add("src", "--source", "vnet0", "--session-id", "5")
+	s.add("taken", "--source", "vnet0", "--session-id", "6")
+	s.ok("session", "add", "dst", "--type", "destination", "--bridge", "br0", "--output-port", "vnet1", "--from", collectorAddr, "--session-id", "77")
+	return s
+}
+
+// attempt is one command line of the table.
+type attempt struct {
+	input
+	way   string
+	args  []string
+	stdin string
+}
+
+// attempts are the inputs by command.
+func attempts(class func(input) bool) []attempt {
+	var all []attempt
+	for n, i := range inputs() {
+		if !class(i) {
+			continue
+		}
+		name := fmt.Sprintf("x%d", n)
+		if i.field == "name" {
+			name, _ = i.value.(string)
+		}
+		if i.ways&byAdd != 0 {
+			args := []string{"session", "add"}
+			if i.field == "name" {
+				args = append(args, input{}.flags(true)...)
+			} else {
+				args = append(args, i.flags(true)...)
+			}
+			all = append(all, attempt{i, "session add", append(args, "--", name), ""})
+		}
+		if i.ways&bySet != 0 {
+			target := "src"
+			if i.destination {
+				target = "dst"
+			}
+			all = append(all, attempt{i, "session set", append([]string{"session", "set", target}, i.flags(false)...), ""})
+		}
+		if i.ways&byYAML != 0 {
+			// A good session comes first: that of a refused file none is applied is part of what is tested.
+			doc := map[string]any{"apiVersion": "ovs-erspan/v1", "sessions": []any{input{}.object("beside"), i.object(name)}}
+			all = append(all, attempt{i, "apply", []string{"apply", "-f", "-"}, asJSON(doc)})
+		}
+	}
+	return all
+}
+
+// asJSON is JSON, and so YAML as well, in which what cannot be printed is escaped: YAML has no other way to write it.
+func asJSON(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	var b strings.Builder
+	for _, r := range string(text) {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, "\\u%04x", r)
+		}
+	}
+	return b.String()
+}
+
+// run runs it. Attempts run at the same time.
+func (a attempt) run(s *scene, more ...string) (result, error) {
+	return s.tryPlain(a.stdin, append(more, a.args...)...)
+}
+
+// tryPlain runs the binary that has no race detector; no test fails by it, so that several can run at the same time.
+func (s *scene) tryPlain(stdin string, args ...string) (result, error) {
+	stdout, stderr, err := s.host.Run(s.ctx, lab.Command{Args: append([]string{plainBinary, "--timeout=1m"}, args...), Stdin: strings.NewReader(stdin)})
+	r := result{stdout: stdout, stderr: stderr}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		r.code, err = exit.ExitCode(), nil
+	}
+	return r, err
+}
+
+func (s *scene) plain(args ...string) result {
+	s.t.Helper()
+	r, err := s.tryPlain("", args...)
+	s.must(err)
+	return r
+}
+
+func (a attempt) String() string { return a.way + ": " + a.input.String() }
+
+// longestMessage bounds what a refusal says, in bytes: a screenful of faults, and never the input itself.
+const longestMessage = 40_000
+
+// messageFault is what is wrong with a refusal's text, apart from its contents.
+func messageFault(text string) string {
+	if len(text) > longestMessage {
+		return fmt.Sprintf("is %d bytes long", len(text))
+	}
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "ovs-erspan: ") {
+			return fmt.Sprintf("has the line %q", line)
+		}
+		if i := strings.IndexFunc(strings.TrimSuffix(line, "\n"), func(r rune) bool { return !unicode.IsPrint(r) }); i >= 0 {
+			return fmt.Sprintf("has a control character: %q", line)
+		}
+	}
+	return ""
+}
+
+// inParallel does the attempts, several at a time, and returns what is wrong with them.
+func inParallel(all []attempt, try func(attempt) string) []string {
+	const workers = 4
+	var (
+		mu    sync.Mutex
+		wait  sync.WaitGroup
+		wrong []string
+		work  = make(chan attempt)
+	)
+	for range workers {
+		wait.Go(func() {
+			for a := range work {
+				if fault := try(a); fault != "" {
+					mu.Lock()
+					wrong = append(wrong, a.String()+": "+fault)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for _, a := range all {
+		work <- a
+	}
+	close(work)
+	wait.Wait()
+	slices.Sort(wrong)
+	return wrong
+}
+
+// TestBadInput: each field with each class of fault, by each command that takes it: refused with a message that names the
+// field, the value and what to do, and nothing is changed.
+func TestBadInput(t *testing.T) {
+	s := newInputScene(t)
+	before := everything(s)
+	all := attempts(func(i input) bool { return i.class != "at" })
+	t.Logf("%d commands", len(all))
+	wrong := inParallel(all, func(a attempt) string {
+		r, err := a.run(s)
+		switch fault := messageFault(r.stderr); {
+		case err != nil:
+			return err.Error()
+		case r.code != 2:
+			return fmt.Sprintf("exit %d, want 2 (refused): %.300s%.300s", r.code, r.stdout, r.stderr)
+		case fault != "":
+			return "the refusal " + fault
+		}
+		if unsaid := a.unsaid(r.stderr); len(unsaid) > 0 {
+			return fmt.Sprintf("the refusal does not say %q: %.400s", unsaid, r.stderr)
+		}
+		return ""
+	})
+	for _, w := range wrong {
+		t.Error(w)
+	}
+	if diff := cmp.Diff(before, everything(s)); diff != "" {
+		t.Errorf("refused commands changed something (-before +after):\n%s", diff)
+	}
+}
+
+// listed is one element of `session list -o json`.
+type listed struct {
+	Name   string
+	Status struct{ State, Reason, Message string }
+}
+
+func (s *scene) listed() map[string]listed {
+	s.t.Helper()
+	var all []listed
+	r := s.plain("session", "list", "-o", "json")
+	if r.code != 0 {
+		s.t.Fatalf("session list: exit %d: %s", r.code, r.stderr)
+	}
+	s.must(json.Unmarshal([]byte(r.stdout), &all))
+	byName := map[string]listed{}
+	for _, l := range all {
+		byName[l.Name] = l
+	}
+	return byName
+}
+
+// badKeys are the inputs as keys that somebody wrote by hand, and what `session list` has to say of each, by name.
+func badKeys() (keys map[string]string, says map[string]func(message string) []string) {
+	keys, says = map[string]string{}, map[string]func(string) []string{}
+	put := func(name, text string, unsaid func(string) []string) {
+		keys["ovs-erspan.session."+name], says[name] = text, unsaid
+	}
+	for n, i := range inputs() {
+		if i.ways&byStore == 0 || i.class == "at" || i.state != "" {
+			continue
+		}
+		name, spec := fmt.Sprintf("x%d", n), i.stored(fmt.Sprintf("x%d", n))
+		if text, ok := i.value.(string); ok && i.field == "name" && i.class != "contradiction" {
+			name = text
+		}
+		put(name, asJSON(map[string]any{"slot": 1000 + n, "spec": spec}), i.unsaid)
+	}
+	good := input{}.stored
+	entry := func(name string, slot any, more map[string]any) string {
+		all := map[string]any{"slot": slot, "spec": good(name)}
+		maps.Copy(all, more)
+		return asJSON(all)
+	}
+	says1 := func(words ...string) func(string) []string {
+		return func(message string) []string {
+			return slices.DeleteFunc(slices.Clone(words), func(w string) bool { return strings.Contains(message, w) })
+		}
+	}
+	put("k-empty", "", says1("EOF"))
+	put("k-text", "not JSON", says1("invalid character"))
+	put("k-list", "[]", says1("array"))
+	put("k-null", "null", says1("slot 0"))
+	put("k-behind", entry("k-behind", 500, nil)+" {}", says1("after its end"))
+	put("k-deep", `{"slot":501,"spec":`+strings.Repeat("[", 1<<20), says1("depth"))
+	put("k-deeper", `{"slot":501,"spec":`+strings.Repeat("[", 1<<20)+strings.Repeat("]", 1<<20)+"}", says1("depth"))
+	put("k-unknown", entry("k-unknown", 502, map[string]any{"colour": "red"}), says1("colour"))
+	put("k-unknown-huge", entry("k-unknown-huge", 503, map[string]any{megabytes: 1}), says1("unknown field"))
+	put("k-no-slot", asJSON(map[string]any{"spec": good("k-no-slot")}), says1("slot 0", "want 1.."))
+	for _, slot := range []json.Number{"0", "-1", "2147483649", "4294967296", "1e400", "1.5"} {
+		put("k-slot"+strings.NewReplacer(".", "p").Replace(slot.String()), entry("k-slot"+strings.NewReplacer(".", "p").Replace(slot.String()), slot, nil), says1("slot"))
+	}
+	put("k-slot-text", entry("k-slot-text", "7", nil), says1("slot"))
+	put("k-slot-taken", entry("k-slot-taken", 1, nil), says1("slot 1 is that of session"))
+	put("k-identities", entry("k-identities", 504, map[string]any{"identities": []any{"x"}}), says1("identities"))
+	put("k-spec-null", entry("k-spec-null", 505, map[string]any{"spec": nil}), says1("name"))
+	return keys, says
+}
+
+// TestBadStoreKeys: what somebody wrote into the store by hand, each field with each class of fault, is reported as Failed
+// with a reason that names field, value and what to do; it harms no other session, and not a row or flow is changed.
+func TestBadStoreKeys(t *testing.T) {
+	s := newInputScene(t)
+	foreign := func() map[string][]string {
+		all := everything(s)
+		all["rows"] = slices.DeleteFunc(all["rows"], func(line string) bool { return strings.HasPrefix(line, "Open_vSwitch ") })
+		return all
+	}
+	before := foreign()
+	keys, says := badKeys()
+	t.Logf("%d keys", len(keys))
+	s.must(s.host.PutKeys(s.ctx, keys))
+	if r := s.plain("run", "--once"); r.code != 3 || !strings.HasPrefix(r.stdout, "nothing to do") || messageFault(r.stderr) != "" {
+		t.Errorf("run --once: exit %d, want 3 (not all is in force), and nothing to do: %s%.2000s", r.code, r.stdout, r.stderr)
+	}
+	check := func() {
+		t.Helper()
+		sessions := s.listed()
+		for name, unsaid := range says {
+			got, there := sessions[name]
+			message := got.Status.Message
+			switch {
+			case !there:
+				t.Errorf("%.60q is not listed", name)
+			case got.Status.State != "Failed" || got.Status.Reason != "Invalid":
+				t.Errorf("%.60q, %.60q: %s, %s", name, keys["ovs-erspan.session."+name], got.Status.State, got.Status.Reason)
+			case !strings.Contains(message, "external_ids") && !strings.HasPrefix(message, "match["):
+				t.Errorf("%.60q: the message does not name the key: %q", name, message)
+			case len(message) > longestMessage/10 || strings.ContainsFunc(message, func(r rune) bool { return !unicode.IsPrint(r) }):
+				t.Errorf("%.60q: a message of %d bytes: %.200q", name, len(message), message)
+			default:
+				if missing := unsaid(message); len(missing) > 0 {
+					t.Errorf("%.60q, %.60q: the message does not say %q: %s", name, keys["ovs-erspan.session."+name], missing, message)
+				}
+			}
+		}
+		for _, name := range []string{"src", "taken", "dst"} {
+			if got := sessions[name]; got.Status.State != "Active" {
+				t.Errorf("%s is %s, %s: %s", name, got.Status.State, got.Status.Reason, got.Status.Message)
+			}
+		}
+		if diff := cmp.Diff(before, foreign()); diff != "" {
+			t.Errorf("bad keys changed something (-before +after):\n%s", diff)
+		}
+	}
+	check()
+	if text := messageFault(strings.ReplaceAll("\n"+strings.TrimSuffix(s.plain("session", "list").stdout, "\n"), "\n", "\novs-erspan: ")[1:]); strings.Contains(text, "control") {
+		t.Errorf("the table %s", text)
+	}
+}
