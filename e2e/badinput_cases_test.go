@@ -51,7 +51,7 @@ var flagNames = map[string]string{
 	"direction": "direction", "collectors": "collector", "erspan.version": "erspan-version", "erspan.sessionID": "session-id",
 	"erspan.index": "index", "erspan.hardwareID": "hwid", "match.permit": "match", "match.permitBothWays": "match-both-ways", "match.deny": "deny",
 	"snaplen": "snaplen", "origin": "origin", "dscp": "dscp", "ttl": "ttl", "outputPort": "output-port", "from": "from",
-	"expiresAt": "expires-in", "allowMissing": "allow-missing",
+	"expiresAt": "expires-in", "allowMissing": "allow-missing", "allowHWOffload": "allow-hw-offload",
 }
 
 // Texts that no field takes as they are.
@@ -116,6 +116,8 @@ func nameInputs() []input {
 	i.says = nil
 	i.class = "at"
 	all = append(all, each(i, "a", "0", strings.Repeat("a", 63), "a.b-c")...)
+	all = append(all, input{field: "name", class: "duplicate", value: "src", ways: byAdd, says: []string{"exists", "session set"}, shown: "-"})
+	all = append(all, input{field: "name", class: "duplicate", value: "beside", ways: byYAML, says: []string{"already the name of the session"}})
 	all = append(all, input{field: "name", class: "missing", value: absent, ways: byYAML, says: []string{"is required", allowed}})
 	// In the store a name also stands in the key.
 	all = append(all, input{field: "name", class: "missing", value: absent, ways: byStore, says: []string{"name"}})
@@ -515,7 +517,7 @@ func expiryInputs() []input {
 
 func booleanInputs() []input {
 	var all []input
-	for _, field := range []string{"disabled", "sources.all", "allowMissing"} {
+	for _, field := range []string{"disabled", "sources.all", "allowMissing", "allowHWOffload"} {
 		i := input{field: field, class: "wrong type", ways: byFile, says: []string{"true or false"}}
 		all = append(all, each(i, any("yes"), any("TRUE"), any(""), any(1), any([]any{true}), any(map[string]any{"a": true}), any(huge))...)
 		if flagNames[field] != "" {
@@ -661,8 +663,8 @@ func (i input) unsaid(message string) []string {
 		field = kind // match[0].deny
 	}
 	field = strconv.Quote(field[:min(len(field), 40)])
-	if i.class == "missing" && i.field == "name" || i.shown == "sources.ports" {
-		field = "" // the message is about another field
+	if i.field == "name" && strings.Contains(message, "session ") || i.shown == "sources.ports" {
+		field = "" // a session is called by its name; or the message is about another field
 	}
 	if flag := flagNames[i.field]; !strings.Contains(message, strings.Trim(field, `"`)) && (flag == "" || !strings.Contains(message, flag)) {
 		unsaid = append(unsaid, "the field: "+field)

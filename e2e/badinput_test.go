@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -77,6 +78,24 @@ func attempts(class func(input) bool) []attempt {
 		}
 	}
 	return all
+}
+
+// badDocuments are what apply is given and is no list of sessions at all, and what it then says.
+var badDocuments = map[string]struct{ text, says string }{
+	"nothing":            {"", "is empty"},
+	"no version":         {"sessions: []", "apiVersion: is required"},
+	"other version":      {"apiVersion: v2\nsessions: []", "want ovs-erspan/v1"},
+	"no sessions":        {"apiVersion: ovs-erspan/v1", "sessions: is required"},
+	"two documents":      {"apiVersion: ovs-erspan/v1\nsessions: []\n---\na: b\n", "second document"},
+	"an alias":           {"apiVersion: ovs-erspan/v1\nsessions: [&a {name: x}, *a]", "anchors and aliases are not supported"},
+	"a thousand aliases": {"a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b,*b,*b]", "no such field"},
+	"a tag":              {"apiVersion: !!binary b3ZzLWVyc3Bhbi92MQ==\nsessions: []", "tags are not supported"},
+	"not closed":         {"apiVersion: [", "YAML"},
+	"a NUL":              {"apiVersion: ovs-erspan/v1\nsessions: []\n#\x00", `line 3: YAML "\x00": control characters`},
+	"not UTF-8":          {"apiVersion: ovs-erspan/v1\nsessions: [{name: \xff}]", "YAML"},
+	"brackets":           {strings.Repeat("[", 1<<20), "YAML"},
+	"commas":             {"[" + strings.Repeat("a,", 1<<20) + "]", "at most 400000"},
+	"more than 8 MB":     {strings.Repeat("#", 8<<20+1), "larger than 8388608 bytes"},
 }
 
 // asJSON is JSON, and so YAML as well, in which what cannot be printed is escaped: YAML has no other way to write it.
@@ -175,6 +194,9 @@ func TestBadInput(t *testing.T) {
 	s := newInputScene(t)
 	before := everything(s)
 	all := attempts(func(i input) bool { return i.class != "at" })
+	for name, doc := range badDocuments {
+		all = append(all, attempt{input{class: name, shown: "-", says: []string{doc.says}}, "apply", []string{"apply", "-f", "-"}, doc.text})
+	}
 	t.Logf("%d commands", len(all))
 	wrong := inParallel(all, func(a attempt) string {
 		r, err := a.run(s)
@@ -196,6 +218,36 @@ func TestBadInput(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, everything(s)); diff != "" {
 		t.Errorf("refused commands changed something (-before +after):\n%s", diff)
+	}
+}
+
+// TestBadInputCoversEachField: a field that a session gets later is in the table as well.
+func TestBadInputCoversEachField(t *testing.T) {
+	s := newLab(t)
+	r, err := s.tryPlain("apiVersion: ovs-erspan/v1\nsessions: [{name: x, qqq: 1, erspan: {qqq: 1}, sources: {qqq: 1}, match: [{qqq: 1}]}]", "apply", "-f", "-")
+	s.must(err)
+	tested := map[string]map[string]bool{}
+	for _, i := range inputs() {
+		if tested[i.field] == nil {
+			tested[i.field] = map[string]bool{}
+		}
+		tested[i.field][i.class] = true
+	}
+	fields := 0
+	for _, m := range regexp.MustCompile(`(?m)(\S*)\bqqq: there is no such field; want one of (.*)$`).FindAllStringSubmatch(r.stderr, -1) {
+		for _, f := range strings.Split(m[2], ", ") {
+			path := strings.Replace(m[1], "[0]", "", 1) + f
+			fields++
+			if len(tested[path]) == 0 {
+				t.Errorf("no input is about %s", path)
+			}
+			if !tested[path]["wrong type"] {
+				t.Errorf("no input gives %s a wrong type", path)
+			}
+		}
+	}
+	if fields < 20 {
+		t.Errorf("only %d fields were listed: %s", fields, r.stderr)
 	}
 }
 

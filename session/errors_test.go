@@ -58,3 +58,39 @@ func TestFlatten(t *testing.T) {
 		}
 	}
 }
+
+// TestFaultsAreBounded: a list of nothing but faults does not become a message of megabytes.
+func TestFaultsAreBounded(t *testing.T) {
+	s := valid()["source"]
+	s.VLANs = make([]int, MaxVLAN)
+	errs := Flatten(s.Validate())
+	if len(errs) != maxFaults+1 || !strings.Contains(errs[maxFaults].Error(), "more faults") {
+		t.Errorf("%d faults, the last of them %v", len(errs), errs[len(errs)-1])
+	}
+	if text := Summary(s.Validate()); len(text) > 2000 || strings.Contains(text, "\n") || !strings.HasSuffix(text, "; and 98 more faults") {
+		t.Errorf("the summary is %q", text)
+	}
+	s.Name = strings.Repeat("x", 1<<20)
+	s.Bridge = strings.Repeat("y", 1<<20)
+	for _, err := range Flatten(s.Validate()) {
+		if len(err.Error()) > 500 {
+			t.Fatalf("an error of %d bytes", len(err.Error()))
+		}
+	}
+}
+
+// TestExplainJSON: what encoding/json says without field, value and range is said as of YAML.
+func TestExplainJSON(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"name":"a","dscp":"x"}`:                               `session "a": dscp x: "x" is not a number: write it in decimal, or in hexadecimal with 0x; want a whole number, in decimal or with 0x`,
+		`{"name":"a","dscp":"5"}`:                               `json`, // YAML takes it
+		`{"name":"a","colour":1}`:                               `session "a": colour: there is no such field; want one of name`,
+		`{"name":"a","erspan":{"version":7}}`:                   `session "a": erspan.version 7: want 1 (Type II) or 2 (Type III)`,
+		`{"name":"a","x":"` + strings.Repeat("y", 3<<20) + `"}`: `json`, // too long to look at twice
+		`{`: `json`,
+	} {
+		if got := ExplainJSON([]byte(text), errors.New("json")).Error(); !strings.HasPrefix(got, want) {
+			t.Errorf("%.60s: %s, want %s", text, got, want)
+		}
+	}
+}

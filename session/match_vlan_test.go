@@ -13,3 +13,19 @@ func TestCheckMatchVLAN(t *testing.T) {
 		}
 	}
 }
+
+// TestNarrowValues: a value that OVS would cut to the width of its field is refused, the largest that fits is not.
+func TestNarrowValues(t *testing.T) {
+	for good, bad := range map[string]string{
+		"vlan_pcp=7": "vlan_pcp=8", "dl_vlan_pcp=7": "dl_vlan_pcp=9", "ip,ip_dscp=63": "ip,ip_dscp=64", "ip,nw_ecn=3": "ip,nw_ecn=4", "ip,ip_ecn=3": "ip,ip_ecn=0x4",
+		"ip,nw_tos=252": "ip,nw_tos=3", "mpls,mpls_tc=7": "mpls,mpls_tc=8", "mpls,mpls_bos=1": "mpls,mpls_bos=2", "mpls,mpls_label=1048575": "mpls,mpls_label=1048576",
+		"arp,arp_op=255": "arp,arp_op=256", "ipv6,ipv6_label=0xfffff": "ipv6,ipv6_label=0x100000",
+	} {
+		if err := CheckMatch(good); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+		if err := CheckMatch(bad); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+}

@@ -136,6 +136,12 @@ func TestValidateRefuses(t *testing.T) {
 		{"source", func(s *Session) { s.Match = []Rule{{Permit: " "}} }, `match[0].permit " ": the match is empty: leave the rule out to take all traffic; see ovs-fields(7)`},
 		{"source", func(s *Session) { s.Match = []Rule{{Permit: "tcp"}, {Permit: "tcp"}} }, `match[1] "permit: tcp": is already at [0]; list it once`},
 
+		// lists that are too long
+		{"source", func(s *Session) { s.Sources.Ports = make([]string, MaxSources+1) }, `sources.ports: has 4097 elements; want at most 4096; set sources.all, or make several sessions`},
+		{"source", func(s *Session) { s.VLANs = make([]int, MaxVLAN+1) }, `vlans: has 4095 elements; want at most 4094; leave it out for all VLANs`},
+		{"source", func(s *Session) { s.Collectors = make([]netip.Addr, MaxCollectors+1) }, `collectors: has 257 elements; want at most 256`},
+		{"source", func(s *Session) { s.Match = make([]Rule, MaxRules+1) }, `match: has 1025 elements; want at most 1024; match prefixes and masks`},
+
 		// fields of the other type
 		{"source", func(s *Session) { s.OutputPort = "tap0" }, `outputPort tap0: a source session has no such field; leave it out, or set type to destination`},
 		{"source", func(s *Session) { s.From = "any" }, `from any: a source session has no such field`},
