@@ -426,21 +426,20 @@ func TestPcapngAsTsharkReadsIt(t *testing.T) {
 		t.Fatalf("tshark: %v\n%s", err, stderr.String())
 	}
 	stamp := uint32(start.Add(-1500*time.Microsecond).UnixMicro() / 100)
-	way := ", 192.0.2.1 > 192.0.2.9"
-	one, two := "ERSPAN version 1 (Type II)", "ERSPAN version 2 (Type III)"
+	one, two := "ERSPAN version 1 (Type II) to 192.0.2.9", "ERSPAN version 2 (Type III) to 192.0.2.9"
 	want := []string{
-		"1767366245.123456000|192.0.2.1|ERSPAN version 0 (Type I)|||42|eth:ethertype:arp|ERSPAN I" + way,
-		"1767366245.123456000|192.0.2.1 session 10|" + one + "||3|42|eth:ethertype:arp|ERSPAN II session 10 index 5" + way + ", seq 3",
-		"1767366245.121900000|192.0.2.1 session 100 egress|" + two + "|0x00000002|4|54|eth:ethertype:ip:tcp|ERSPAN III session 100 egress hwid 7" + way +
+		"1767366245.123456000|192.0.2.1|ERSPAN version 0 (Type I) to 192.0.2.9|||42|eth:ethertype:arp|ERSPAN I",
+		"1767366245.123456000|192.0.2.1 session 10|" + one + "||3|42|eth:ethertype:arp|ERSPAN II index 5, seq 3",
+		"1767366245.121900000|192.0.2.1 session 100 egress|" + two + "|0x00000002|4|54|eth:ethertype:ip:tcp|ERSPAN III hwid 7" +
 			fmt.Sprintf(", seq 4, timestamp %d (absolute)", stamp),
-		"1767366245.123456000|192.0.2.1 session 1 ingress|" + two + "|0x00000001|6|54|eth:ethertype:ip:tcp|ERSPAN III session 1 ingress hwid 0" + way +
+		"1767366245.123456000|192.0.2.1 session 1 ingress|" + two + "|0x00000001|6|54|eth:ethertype:ip:tcp|ERSPAN III hwid 0" +
 			", frame type 2, seq 6, timestamp 0 (relative); the Ethernet header is made up: the sender mirrored the IP packet alone",
-		"1767366245.000000005|192.0.2.1 session 2 ingress|" + two + "|0x00000001|8|54|eth:ethertype:ip:tcp|ERSPAN III session 2 ingress hwid 0" + way +
+		"1767366245.000000005|192.0.2.1 session 2 ingress|" + two + "|0x00000001|8|54|eth:ethertype:ip:tcp|ERSPAN III hwid 0" +
 			", granularity 2 (IEEE 1588), o 1, platform 5, switch 683, port 52719, seconds 1767366245, seq 8, timestamp 5 (absolute)",
-		"1767366245.123456000|192.0.2.1 session 3|" + one + "||7|42|eth:ethertype:arp|ERSPAN II session 3 index 0" + way + ", seq 7",
-		"1767366245.123456000|192.0.2.1 session 3|" + one + "||7|42|eth:ethertype:arp|ERSPAN II session 3 index 0" + way + ", seq 7",
-		"1767366245.123456000|192.0.2.1 session 4|" + one + "||9|42|eth:ethertype:arp|ERSPAN version 7 session 4 index 0" + way + ", truncated 1, seq 9",
-		"1767366245.123456000|192.0.2.1 session 10|" + one + "||4|42|eth|ERSPAN II session 10 index 5" + way + ", seq 4",
+		"1767366245.123456000|192.0.2.1 session 3|" + one + "||7|42|eth:ethertype:arp|ERSPAN II index 0, seq 7",
+		"1767366245.123456000|192.0.2.1 session 3|" + one + "||7|42|eth:ethertype:arp|ERSPAN II index 0, seq 7",
+		"1767366245.123456000|192.0.2.1 session 4|" + one + "||9|42|eth:ethertype:arp|ERSPAN version 7 index 0, truncated 1, seq 9",
+		"1767366245.123456000|192.0.2.1 session 10|" + one + "||4|42|eth|ERSPAN II index 5, seq 4",
 	}
 	got := strings.Split(strings.TrimSpace(string(out)), "\n")
 	if diff := cmp.Diff(want, got); diff != "" {

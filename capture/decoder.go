@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"time"
 
@@ -48,10 +49,32 @@ type Decoder struct {
 	stats     Stats
 	record    Record
 
-	// The stream and the sender of the packet before, which most often are those of the next too.
-	lastKey    StreamKey
-	lastStream *stream
-	lastSender *sequence
+	// recent holds streams of the packets before, by [StreamKey.slot], where the next one's is most often found without
+	// a look into the tables.
+	recent [recentStreams]recentStream
+}
+
+// recentStreams is how many streams are at hand: a power of two.
+const recentStreams = 256
+
+// recentStream is a stream and its sender. Either may have been evicted from its table since.
+type recentStream struct {
+	stream *lruEntry[StreamKey, stream]
+	sender *lruEntry[netip.Addr, sequence]
+}
+
+// slot is the stream's place among the recent ones. It costs less than a hash table's function, and what collides is
+// found in the tables.
+func (k StreamKey) slot() uint32 {
+	h := uint32(k.SessionID)
+	if k.Sender.Is4() {
+		a := k.Sender.As4()
+		h += binary.LittleEndian.Uint32(a[:])
+	} else {
+		a := k.Sender.As16()
+		h += binary.LittleEndian.Uint32(a[12:])
+	}
+	return h * 0x9e3779b1 >> 24 // 2^32 divided by the golden ratio
 }
 
 // NewDecoder is a decoder that has seen nothing yet.
@@ -64,7 +87,7 @@ func NewDecoder(o Options) *Decoder {
 }
 
 // Decode reads a frame. It gives back nil for what is not ERSPAN, was not asked for, or waits for more fragments.
-func (d *Decoder) Decode(f Frame) *Record {
+func (d *Decoder) Decode(f *Frame) *Record {
 	d.stats.Frames++
 	r := &d.record
 	// Packet resets itself; the rest is set here.
@@ -126,6 +149,21 @@ func greOf(ip []byte) []byte {
 	return b
 }
 
+// streamOf is what is known of a stream, and of all that its sender sends.
+func (d *Decoder) streamOf(key StreamKey, now time.Time) (*stream, *sequence) {
+	recent := &d.recent[key.slot()]
+	s, sender := recent.stream, recent.sender
+	if s == nil || s.key != key || !d.streams.touch(s) || !d.senders.touch(sender) {
+		var isNew bool
+		if s, isNew = d.streams.get(key); isNew {
+			s.value.stats.StreamKey, s.value.stats.First = key, now
+		}
+		sender, _ = d.senders.get(key.Sender)
+		recent.stream, recent.sender = s, sender
+	}
+	return &s.value, &sender.value
+}
+
 // follow counts the packet in its stream, and finds out its time.
 func (d *Decoder) follow(r *Record, now time.Time) {
 	p := &r.Packet
@@ -135,15 +173,7 @@ func (d *Decoder) follow(r *Record, now time.Time) {
 	if layout != erspan.TypeI && r.headerRead() {
 		key.SessionID, key.Typed = p.Header.SessionID, true
 	}
-	s := d.lastStream
-	if s == nil || key != d.lastKey {
-		var isNew bool
-		if s, isNew = d.streams.get(key); isNew {
-			s.stats.StreamKey, s.stats.First = key, now
-		}
-		sender, _ := d.senders.get(key.Sender)
-		d.lastKey, d.lastStream, d.lastSender = key, s, sender
-	}
+	s, sender := d.streamOf(key, now)
 	r.stream = s
 	st := &s.stats
 	st.Version, st.Last = p.Header.Version, now
@@ -154,7 +184,7 @@ func (d *Decoder) follow(r *Record, now time.Time) {
 	}
 	if p.GRE.HasSequence() && r.Err != erspan.ErrShortGRE {
 		s.sequence.add(p.GRE.Sequence)
-		d.lastSender.add(p.GRE.Sequence)
+		sender.add(p.GRE.Sequence)
 	}
 	r.Sent, r.SentKind, r.Time = now, erspan.TimeReceived, now
 	if layout != erspan.TypeIII || !r.headerRead() {

@@ -19,7 +19,7 @@
 //		if err != nil {
 //			return err
 //		}
-//		if record := decoder.Decode(frame); record != nil {
+//		if record := decoder.Decode(&frame); record != nil {
 //			os.Stdout.Write(capture.AppendText(nil, record, capture.TextOptions{}))
 //		}
 //	}

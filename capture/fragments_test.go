@@ -82,7 +82,7 @@ func TestReassembly(t *testing.T) {
 				d := NewDecoder(Options{})
 				var last *Record
 				for i, f := range fragments {
-					r := d.Decode(Frame{Number: uint64(i), Time: start, Link: LinkRaw, Data: f, WireLen: len(f)})
+					r := d.Decode(&Frame{Number: uint64(i), Time: start, Link: LinkRaw, Data: f, WireLen: len(f)})
 					if (r != nil) != (i == len(fragments)-1) {
 						t.Fatalf("%s in %d bytes, order %d: fragment %d of %d gives %v", name, size, order, i, len(fragments), r)
 					}
@@ -136,7 +136,7 @@ func TestFragmentsThatMakeNoPacket(t *testing.T) {
 	} {
 		d := NewDecoder(Options{})
 		for i, f := range fragments {
-			if r := d.Decode(Frame{Number: uint64(i), Time: start, Link: LinkRaw, Data: f, WireLen: len(f)}); r != nil {
+			if r := d.Decode(&Frame{Number: uint64(i), Time: start, Link: LinkRaw, Data: f, WireLen: len(f)}); r != nil {
 				t.Errorf("%s: fragment %d gives %+v", name, i, r.Packet)
 			}
 		}
@@ -153,14 +153,14 @@ func TestFragmentBounds(t *testing.T) {
 	for i := range 4 * maxFragmented {
 		f := bytes.Clone(first)
 		binary.BigEndian.PutUint16(f[4:], uint16(i))
-		d.Decode(Frame{Time: start.Add(time.Duration(i)), Link: LinkRaw, Data: f, WireLen: len(f)})
+		d.Decode(&Frame{Time: start.Add(time.Duration(i)), Link: LinkRaw, Data: f, WireLen: len(f)})
 	}
 	if s := d.Stats(); s.Incomplete != maxFragmented || s.Fragments.Abandoned != 3*maxFragmented {
 		t.Errorf("%+v", s)
 	}
 	d = NewDecoder(Options{})
 	for i, f := range fragmentsOf(typeIII(t, 100, 4, start, erspan.Egress), 24) {
-		if d.Decode(Frame{Time: start.Add(time.Duration(i) * 20 * time.Second), Link: LinkRaw, Data: f, WireLen: len(f)}) != nil {
+		if d.Decode(&Frame{Time: start.Add(time.Duration(i) * 20 * time.Second), Link: LinkRaw, Data: f, WireLen: len(f)}) != nil {
 			t.Error("fragments a minute apart were put together")
 		}
 	}
@@ -177,7 +177,7 @@ func TestStreamBounds(t *testing.T) {
 		if buf, err = p.AppendIP(buf[:0]); err != nil {
 			t.Fatal(err)
 		}
-		if d.Decode(Frame{Time: start, Link: LinkRaw, Data: buf, WireLen: len(buf)}) == nil {
+		if d.Decode(&Frame{Time: start, Link: LinkRaw, Data: buf, WireLen: len(buf)}) == nil {
 			t.Fatal("not decoded")
 		}
 	}

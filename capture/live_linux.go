@@ -11,15 +11,19 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gopacket/gopacket/afpacket"
 	"golang.org/x/sys/unix"
+
+	"github.com/ovs-erspan/ovs-erspan/erspan"
 )
 
-// Sizes of the ring that the kernel and we share. A block is handed over when it is full or blockTimeout old.
+// Sizes of the ring that the kernel and we share. A block is handed over when it is full or blockTimeout old. Waking up
+// costs as much as hundreds of frames do, so that blocks are large; a program that shows frames to people has them soon
+// enough all the same.
 const (
-	ringBlock    = 1 << 20
+	ringBlock    = 4 << 20 // at most
+	ringBlocks   = 8       // at least
 	ringFrame    = 1 << 11 // only a unit of account for TPACKET_V3: frames take what they need
-	blockTimeout = 20 * time.Millisecond
+	blockTimeout = 50 * time.Millisecond
 	pollTimeout  = 100 * time.Millisecond
 	// DefaultBuffer is the ring's size in bytes where none is asked for.
 	DefaultBuffer = 32 << 20
@@ -27,9 +31,10 @@ const (
 
 // Live receives frames from a network device.
 type Live struct {
-	device  string
+	device  string // "" is all
+	index   int
 	link    LinkType
-	ring    *afpacket.TPacket
+	socket  *socket
 	number  uint64
 	unreach atomic.Uint64
 }
@@ -47,9 +52,11 @@ func OpenLive(o LiveOptions) (*Live, error) {
 	}
 	l := &Live{device: o.Device, link: LinkEthernet}
 	if o.Device != "" {
-		if _, err := net.InterfaceByName(o.Device); err != nil {
+		device, err := net.InterfaceByName(o.Device)
+		if err != nil {
 			return nil, fmt.Errorf("no network device %q here (%s)", o.Device, deviceNames())
 		}
+		l.index = device.Index
 		kind, err := os.ReadFile("/sys/class/net/" + o.Device + "/type")
 		if text := strings.TrimSpace(string(kind)); err == nil && text != "1" && text != "772" { // ARPHRD_ETHER, ARPHRD_LOOPBACK
 			return nil, fmt.Errorf("%s is no Ethernet device: capture with tcpdump -w - -i %s proto gre, and pipe it into ovs-erspan decode -", o.Device, o.Device)
@@ -60,30 +67,17 @@ func OpenLive(o LiveOptions) (*Live, error) {
 	if o.Buffer == 0 {
 		o.Buffer = DefaultBuffer
 	}
-	options := []any{
-		afpacket.OptBlockSize(ringBlock), afpacket.OptFrameSize(ringFrame), afpacket.OptNumBlocks(max(2, o.Buffer/ringBlock)),
-		afpacket.OptBlockTimeout(blockTimeout), afpacket.OptPollTimeout(pollTimeout), afpacket.TPacketVersion3,
-	}
-	if o.Device != "" {
-		options = append(options, afpacket.OptInterface(o.Device))
-	}
-	ring, err := afpacket.NewTPacket(options...)
-	if err != nil {
-		return nil, openError(err)
+	block := ringBlock // a power of two that leaves room for the largest frame
+	for block > maxFrame && block*ringBlocks > o.Buffer {
+		block /= 2
 	}
 	filter, err := kernelFilter()
-	if err == nil {
-		err = ring.SetBPF(filter) // what came in before is read too, and found to be something else
-	}
 	if err != nil {
-		ring.Close()
 		return nil, fmt.Errorf("kernel filter for GRE: %w", err)
 	}
-	if err := ring.InitSocketStats(); err != nil {
-		ring.Close()
-		return nil, err
+	if l.socket, err = openSocket(l.index, block, max(ringBlocks, o.Buffer/block), filter); err != nil {
+		return nil, openError(err)
 	}
-	l.ring = ring
 	return l, nil
 }
 
@@ -108,40 +102,47 @@ func deviceNames() string {
 	return "there are " + strings.Join(names, ", ")
 }
 
-// Run hands frames to handle until ctx is done or handle fails. idle is called, from the same goroutine, at least every
-// few hundred milliseconds.
-func (l *Live) Run(ctx context.Context, handle func(Frame) error, idle func() error) error {
+// Run hands frames to handle until ctx is done or handle fails; what came in with the last of them is handed over too.
+// idle is called, from the same goroutine, at least every few hundred milliseconds.
+func (l *Live) Run(ctx context.Context, handle func(*Frame) error, idle func() error) error {
 	last := time.Now()
 	for ctx.Err() == nil {
-		data, info, err := l.ring.ZeroCopyReadPacketData()
-		switch {
-		case err == afpacket.ErrTimeout:
-		case err == afpacket.ErrPoll:
-			// The device went down, which ends nothing, or away.
-			if _, err := net.InterfaceByName(l.device); l.device != "" && err != nil {
-				return fmt.Errorf("the network device %s is gone", l.device)
-			}
-			time.Sleep(pollTimeout)
-		case err != nil:
-			return fmt.Errorf("packet socket: %w", err)
-		default:
-			if l.isUnreachable(data) {
-				break
-			}
-			l.number++
-			f := Frame{Number: l.number, Time: info.Timestamp, Link: l.link, Data: data, WireLen: info.Length}
-			if err := handle(f); err != nil {
+		if frames, ok := l.socket.next(); ok {
+			err := l.handle(frames, handle)
+			l.socket.release()
+			if err != nil {
 				return err
 			}
-			if l.number%256 != 0 {
-				continue
+		} else if lost, err := l.socket.wait(); err != nil {
+			return fmt.Errorf("packet socket: %w", err)
+		} else if lost {
+			// The device went down, which ends nothing, or away.
+			if d, err := net.InterfaceByName(l.device); l.device != "" && (err != nil || d.Index != l.index) {
+				return fmt.Errorf("the network device %s is gone", l.device)
 			}
 		}
-		if now := time.Now(); err != nil || now.Sub(last) > pollTimeout {
+		if now := time.Now(); now.Sub(last) >= pollTimeout {
 			last = now
 			if err := idle(); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// handle hands on the frames of a block.
+func (l *Live) handle(frames ringFrames, handle func(*Frame) error) error {
+	f := Frame{Link: l.link}
+	for frames.next(&f) {
+		// Most frames show at a glance that they are no ICMP error.
+		if b := f.Data; (len(b) < 24 || b[12] != 0x08 || b[13] != 0 || b[23] != erspan.ProtocolGRE) && l.isUnreachable(b) {
+			continue
+		}
+		l.number++
+		f.Number = l.number
+		if err := handle(&f); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -157,7 +158,7 @@ func (l *Live) isUnreachable(frame []byte) bool {
 	case ip[0]>>4 == 4 && ip[9] == 1:
 		at := int(ip[0]&0xf) * 4
 		// The error quotes the packet that it is about.
-		if len(ip) >= at+8+20 && ip[at] == 3 && ip[at+1] == 2 && ip[at+8+9] == 47 {
+		if len(ip) >= at+8+20 && ip[at] == 3 && ip[at+1] == 2 && ip[at+8+9] == erspan.ProtocolGRE {
 			l.unreach.Add(1)
 		}
 		return true
@@ -178,15 +179,15 @@ type LiveStats struct {
 
 // Stats is what was counted so far.
 func (l *Live) Stats() (LiveStats, error) {
-	_, s, err := l.ring.SocketStats()
+	s, err := l.socket.counted()
 	if err != nil {
 		return LiveStats{}, fmt.Errorf("packet socket: %w", err)
 	}
-	return LiveStats{Received: uint64(s.Packets()), Dropped: uint64(s.Drops()), Unreachable: l.unreach.Load()}, nil
+	return LiveStats{Received: s.received, Dropped: s.dropped, Unreachable: l.unreach.Load()}, nil
 }
 
 // Close ends receiving.
-func (l *Live) Close() { l.ring.Close() }
+func (l *Live) Close() { l.socket.close() }
 
 // Hints are in words what can be wrong for what can be wrong when nothing, or nothing but errors, comes.
 func (s LiveStats) Hints(erspanPackets uint64, filtered uint64) []string {

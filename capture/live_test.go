@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
@@ -103,6 +104,9 @@ func TestKernelFilter(t *testing.T) {
 	}
 }
 
+// ours tells the frames of these tests from those that the kernel sends of its own: multicast reports pass the filter.
+func ours(f *Frame) bool { return f.Data[6] == 0x02 && f.Data[7] == 0 }
+
 func TestLive(t *testing.T) {
 	left, right := veth(t)
 	live, err := OpenLive(LiveOptions{Device: left, Buffer: 4 << 20})
@@ -122,11 +126,11 @@ func TestLive(t *testing.T) {
 		}
 	}
 	frames, pass := liveFrames(t)
-	want := 0
+	var sent [][]byte // of which the filter lets pass
 	for i, f := range frames {
 		send(f)
 		if pass[i] {
-			want++
+			sent = append(sent, f)
 		}
 	}
 	unreachable := ether(append([]byte("\x45\x00\x00\x38\x00\x00\x00\x00\x40\x01\x00\x00\xc0\x00\x02\x09\xc0\x00\x02\x01\x03\x02\x00\x00\x00\x00\x00\x00"), frames[0][14:42]...))
@@ -135,12 +139,18 @@ func TestLive(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	d, records, idles := NewDecoder(Options{}), 0, 0
-	var last Frame
-	err = live.Run(ctx, func(f Frame) error {
+	var (
+		last     Frame
+		received [][]byte
+	)
+	err = live.Run(ctx, func(f *Frame) error {
 		if time.Until(f.Time).Abs() > time.Minute || f.WireLen != len(f.Data) || f.Number != last.Number+1 {
-			t.Errorf("%+v", f)
+			t.Errorf("%+v", *f)
 		}
-		last = f
+		last = *f
+		if ours(f) {
+			received = append(received, bytes.Clone(f.Data))
+		}
 		if r := d.Decode(f); r != nil {
 			if r.Err != nil || !bytes.Equal(r.Packet.Inner, innerARP) {
 				t.Errorf("frame %d: %v %x", r.Number, r.Err, r.Packet.Inner)
@@ -160,9 +170,13 @@ func TestLive(t *testing.T) {
 	if records != 8 {
 		t.Errorf("%d records, want 8", records)
 	}
+	// Also those whose VLAN tag the kernel took out.
+	if diff := cmp.Diff(sent, received); diff != "" {
+		t.Errorf("frames (-sent +received):\n%s", diff)
+	}
 	s, err := live.Stats()
-	if err != nil || s.Dropped != 0 || s.Received < uint64(want)+1 || s.Unreachable != 1 {
-		t.Errorf("%+v, %v, want %d received", s, err, want+1)
+	if err != nil || s.Dropped != 0 || s.Received < uint64(len(sent))+1 || s.Unreachable != 1 {
+		t.Errorf("%+v, %v, want %d received", s, err, len(sent)+1)
 	}
 	if out.TooLong != 1 || out.Sent != uint64(len(frames)+1) {
 		t.Errorf("sent %d, too long %d", out.Sent, out.TooLong)
@@ -181,5 +195,57 @@ func TestLiveRefuses(t *testing.T) {
 	}
 	if _, err := NewInjector("no-such-device"); err == nil {
 		t.Error("an injector for no device")
+	}
+}
+
+// A device that goes down and comes up again ends nothing, one that goes away ends the run.
+func TestLiveDeviceDown(t *testing.T) {
+	left, right := veth(t)
+	ip := func(args string) {
+		t.Helper()
+		if out, err := exec.Command(tool(t, "ip"), strings.Fields(args)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v\n%s", args, err, out)
+		}
+	}
+	live, err := OpenLive(LiveOptions{Device: left, Buffer: 2 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer live.Close()
+	send := func() {
+		out, err := NewInjector(right)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer out.Close()
+		if err := out.Write(&Record{Packet: erspan.Packet{Inner: ether(typeII(t, 1, 1))}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	idles, frames := 0, 0
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err = live.Run(ctx, func(f *Frame) error {
+		if !ours(f) {
+			return nil
+		}
+		if frames++; frames == 2 {
+			ip("link del left")
+		}
+		return nil
+	}, func() error {
+		switch idles++; {
+		case idles == 1:
+			send()
+		case frames == 1 && idles%2 == 0:
+			ip("link set left down")
+		case frames == 1:
+			ip("link set left up")
+			send()
+		}
+		return nil
+	})
+	if frames < 2 || err == nil || err.Error() != "the network device left is gone" {
+		t.Errorf("after %d frames: %v", frames, err)
 	}
 }

@@ -23,26 +23,41 @@ func newLRU[K comparable, V any](max int) *lru[K, V] {
 }
 
 // get is the entry of a key, new if there was none.
-func (t *lru[K, V]) get(key K) (value *V, isNew bool) {
-	e, ok := t.entries[key]
-	switch {
-	case ok && t.ring.next == e:
-		return &e.value, false
-	case ok:
-		e.unlink()
-	default:
-		if len(t.entries) >= t.max {
-			oldest := t.ring.previous
-			oldest.unlink()
-			delete(t.entries, oldest.key)
-			t.evicted++
-		}
-		e = &lruEntry[K, V]{key: key}
-		t.entries[key] = e
+func (t *lru[K, V]) get(key K) (e *lruEntry[K, V], isNew bool) {
+	if e, ok := t.entries[key]; ok {
+		t.touch(e)
+		return e, false
 	}
+	if len(t.entries) >= t.max {
+		oldest := t.ring.previous
+		oldest.unlink()
+		oldest.previous = nil // which tells who still holds it
+		delete(t.entries, oldest.key)
+		t.evicted++
+	}
+	e = &lruEntry[K, V]{key: key}
+	t.entries[key] = e
+	t.link(e)
+	return e, true
+}
+
+// touch marks an entry that get gave back before as used. It reports false when the entry has been evicted since.
+func (t *lru[K, V]) touch(e *lruEntry[K, V]) bool {
+	switch {
+	case t.ring.next == e:
+	case e.previous == nil:
+		return false
+	default:
+		e.unlink()
+		t.link(e)
+	}
+	return true
+}
+
+// link puts the entry in front.
+func (t *lru[K, V]) link(e *lruEntry[K, V]) {
 	e.previous, e.next = &t.ring, t.ring.next
 	e.previous.next, e.next.previous = e, e
-	return &e.value, !ok
 }
 
 // unlink takes the entry out of the ring.

@@ -47,7 +47,7 @@ func TestRingFiles(t *testing.T) {
 	for i := range uint32(9) {
 		now = now.Add(time.Second)
 		data := ether(typeII(t, uint16(i%3), i))
-		if err := out.Write(d.Decode(Frame{Time: now, Link: LinkEthernet, Data: data, WireLen: len(data)})); err != nil {
+		if err := out.Write(d.Decode(&Frame{Time: now, Link: LinkEthernet, Data: data, WireLen: len(data)})); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -189,7 +189,7 @@ func TestVerdicts(t *testing.T) {
 		d := NewDecoder(c.options)
 		for i, p := range c.packets {
 			data := typeII(t, p.session, p.sequence)
-			d.Decode(Frame{Number: uint64(i), Time: start, Link: LinkRaw, Data: data, WireLen: len(data)})
+			d.Decode(&Frame{Number: uint64(i), Time: start, Link: LinkRaw, Data: data, WireLen: len(data)})
 		}
 		s := d.Stats()
 		var got []Verdict

@@ -16,7 +16,7 @@ const (
 	// maxOutputInterfaces bounds how many interfaces one file describes. What comes beyond goes to one of the rest.
 	maxOutputInterfaces = 4096
 	// flushSize is how many bytes are gathered before they are written.
-	flushSize = 256 << 10
+	flushSize = 1 << 20
 )
 
 // Option codes of pcapng (draft-ietf-opsawg-pcapng, sections 3.5, 4.1, 4.2, 4.3, 4.6).
@@ -43,15 +43,19 @@ const (
 // blocks and hands on whole ones only: call Flush, or Close at the end.
 //
 // Frames keep nanoseconds. The direction, where the header tells one, is in epb_flags (ingress, from the port to the
-// switch, is inbound), the sequence number in epb_packetid, and the whole header in a comment.
+// switch, is inbound), the sequence number in epb_packetid, and what the interface does not tell of the header in a
+// comment.
 type PcapngWriter struct {
-	w       io.Writer
-	buf     []byte
-	id      uint64 // of this file among all that this process wrote: streams remember their interface by it
-	names   map[interfaceKey]uint32
-	count   uint32 // interfaces described; the first is for what finds no room in names
-	written int64  // bytes that the destination took
-	err     error
+	w     io.Writer
+	buf   []byte
+	id    uint64 // of this file among all that this process wrote: streams remember their interface by it
+	names map[interfaceKey]uint32
+	// collectors are where the frames of each interface went, when it was described. The first interface is for what
+	// finds no room in names, and has none.
+	collectors []netip.Addr
+	written    int64 // bytes that the destination took
+	stamp      stamp
+	err        error
 }
 
 // interfaceKey names an interface of an output file.
@@ -77,7 +81,7 @@ func NewPcapngWriter(w io.Writer) *PcapngWriter {
 	p.endOptions()
 	p.finish(start)
 	// An interface from the start: without one, libpcap takes a file (or a pipe that is still empty) for damaged.
-	p.addInterface("others", "senders and sessions beyond those with an interface of their own")
+	p.addInterface("others", "senders and sessions beyond those with an interface of their own", netip.Addr{})
 	return p
 }
 
@@ -117,20 +121,18 @@ func (w *PcapngWriter) pad(n int) {
 func (w *PcapngWriter) endOptions() { w.buf = le32(w.buf, optEnd) }
 
 // addInterface describes an interface.
-func (w *PcapngWriter) addInterface(name, description string) uint32 {
+func (w *PcapngWriter) addInterface(name, description string, collector netip.Addr) uint32 {
 	start := w.begin(blockInterface)
 	w.buf = le16(w.buf, uint16(LinkEthernet))
 	w.buf = le16(w.buf, 0)
 	w.buf = le32(w.buf, maxFrame)
 	w.option(optInterfaceName, name)
-	if description != "" {
-		w.option(optInterfaceDesc, description)
-	}
+	w.option(optInterfaceDesc, description)
 	w.option(optInterfaceTime, "\x09") // nanoseconds
 	w.endOptions()
 	w.finish(start)
-	w.count++
-	return w.count - 1
+	w.collectors = append(w.collectors, collector)
+	return uint32(len(w.collectors) - 1)
 }
 
 // interfaceOf is the interface that a record belongs to, described when it is first needed.
@@ -148,7 +150,11 @@ func (w *PcapngWriter) interfaceOf(r *Record, direction uint8) uint32 {
 	switch {
 	case ok:
 	case len(w.names) < maxOutputInterfaces-1:
-		id = w.addInterface(interfaceName(key), "ERSPAN version "+p.Layout().String())
+		description := "ERSPAN version " + p.Layout().String()
+		if p.Outer.Dst.IsValid() {
+			description += " to " + p.Outer.Dst.String()
+		}
+		id = w.addInterface(interfaceName(key), description, p.Outer.Dst)
 		w.names[key] = id
 	default:
 		return 0
@@ -207,43 +213,51 @@ func (w *PcapngWriter) Write(r *Record) error {
 		}
 	}
 	nanoseconds := unixNano(r.Time)
-	start := w.begin(blockEnhanced)
-	w.buf = le32(w.buf, id)
-	w.buf = le32(w.buf, uint32(nanoseconds>>32))
-	w.buf = le32(w.buf, uint32(nanoseconds))
 	inner := p.Inner[:min(len(p.Inner), maxFrame-len(made))]
-	w.buf = le32(w.buf, uint32(len(inner)+len(made)))
-	w.buf = le32(w.buf, uint32(max(p.InnerLen, len(inner))+len(made)))
-	w.buf = append(w.buf, made...)
-	w.buf = append(w.buf, inner...)
-	w.pad(len(inner) + len(made))
+	captured := len(made) + len(inner)
+	// In a variable of its own: each append through w would store the slice.
+	start, b := len(w.buf), w.buf
+	b = le32(b, blockEnhanced)
+	b = le32(b, 0) // the block's length, set below
+	b = le32(b, id)
+	b = le32(b, uint32(nanoseconds>>32))
+	b = le32(b, uint32(nanoseconds))
+	b = le32(b, uint32(captured))
+	b = le32(b, uint32(max(p.InnerLen, len(inner))+len(made)))
+	b = append(b, made...)
+	b = append(b, inner...)
+	b = append(b, zeros[:-captured&3]...)
 
-	comment := len(w.buf)
-	w.buf = le32(w.buf, optComment) // its length follows below
-	w.buf = appendComment(w.buf, r, direction)
+	b = le32(b, optComment) // with its length, set below
+	comment := len(b)
+	b = w.appendComment(b, r, id, direction)
 	if len(made) > 0 {
-		w.buf = append(w.buf, "; the Ethernet header is made up: the sender mirrored the IP packet alone"...)
+		b = append(b, "; the Ethernet header is made up: the sender mirrored the IP packet alone"...)
 	}
-	n := len(w.buf) - comment - 4
-	binary.LittleEndian.PutUint16(w.buf[comment+2:], uint16(n))
-	w.pad(n)
+	n := len(b) - comment
+	binary.LittleEndian.PutUint16(b[comment-2:], uint16(n))
+	b = append(b, zeros[:-n&3]...)
 	if direction != 0 {
-		w.buf = le16(w.buf, optPacketFlags)
-		w.buf = le16(w.buf, 4)
-		w.buf = le32(w.buf, uint32(direction))
+		b = le32(b, optPacketFlags|4<<16)
+		b = le32(b, uint32(direction))
 	}
 	if p.GRE.HasSequence() {
-		w.buf = le16(w.buf, optPacketID)
-		w.buf = le16(w.buf, 8)
-		w.buf = binary.LittleEndian.AppendUint64(w.buf, uint64(p.GRE.Sequence))
+		b = le32(b, optPacketID|8<<16)
+		b = binary.LittleEndian.AppendUint64(b, uint64(p.GRE.Sequence))
 	}
-	w.endOptions()
-	w.finish(start)
-	if len(w.buf) >= flushSize {
+	b = le32(b, optEnd)
+	length := uint32(len(b) + 4 - start)
+	b = le32(b, length)
+	binary.LittleEndian.PutUint32(b[start+4:], length)
+	w.buf = b
+	if len(b) >= flushSize {
 		return w.Flush()
 	}
 	return nil
 }
+
+// zeros is padding.
+var zeros [4]byte
 
 // The Ethernet headers of mirrored IP packets.
 var (
@@ -259,50 +273,133 @@ func unixNano(t time.Time) uint64 {
 	return uint64(t.UnixNano())
 }
 
-// comment is the part of a stream's comments that stays the same from packet to packet, and what it was made of.
+// comment is the beginning of a stream's comments, which stays the same from packet to packet, and what it was made of.
 type comment struct {
-	header   erspan.Header // without the timestamp
-	dst      netip.Addr
+	header   erspan.Header // whose timestamp counts for nothing
 	protocol uint16
+	id       uint32 // of the interface
+	file     uint64 // that the interface is in
+	dst      netip.Addr
+	fixed    int    // how much of text does not change while the above does not
+	high     uint32 // the sequence number but for its last four digits, with which text ends
 	text     []byte
 }
 
-// appendComment appends the header in words, but for fields that are 0.
-func appendComment(b []byte, r *Record, direction uint8) []byte {
+// lowDigits is how many numbers there are for one comment.high.
+const lowDigits = 10_000
+
+// stamp is the end of the comment before, which tells the timestamp: in a busy stream many packets have the same.
+type stamp struct {
+	timestamp uint32
+	kind      erspan.TimeKind
+	text      []byte
+}
+
+// appendComment appends in words what interface id does not tell of the header, but for fields that are 0.
+func (w *PcapngWriter) appendComment(b []byte, r *Record, id uint32, direction uint8) []byte {
 	p := &r.Packet
-	header := p.Header
-	header.Timestamp = 0
-	if s := r.stream; s == nil {
-		b = appendConstant(b, p)
-	} else {
-		c := &s.comments[direction]
-		if c.header != header || c.dst != p.Outer.Dst || c.protocol != p.GRE.Protocol {
-			*c = comment{header, p.Outer.Dst, p.GRE.Protocol, appendConstant(c.text[:0], p)}
-		}
-		b = append(b, c.text...)
+	var unknown comment
+	c := &unknown
+	if r.stream != nil {
+		c = &r.stream.comments[direction]
+	}
+	if c.text == nil || c.id != id || c.file != w.id || c.dst != p.Outer.Dst || c.protocol != p.GRE.Protocol || !sameButTime(&c.header, &p.Header) {
+		*c = comment{header: p.Header, protocol: p.GRE.Protocol, id: id, file: w.id, dst: p.Outer.Dst, text: w.appendConstant(c.text[:0], p, id)}
+		c.fixed = len(c.text)
 	}
 	if p.GRE.HasSequence() {
-		b = appendField(b, ", seq ", uint64(p.GRE.Sequence))
+		high, low := p.GRE.Sequence/lowDigits, p.GRE.Sequence%lowDigits
+		if high != c.high || len(c.text) == c.fixed {
+			c.high = high
+			c.text = append(c.text[:c.fixed], ", seq "...)
+			if high > 0 {
+				c.text = appendDecimal(c.text, high)
+			}
+		}
+		b = append(b, c.text...)
+		if high > 0 {
+			one, two := decimalPairs[low/100], decimalPairs[low%100]
+			b = append(b, one[0], one[1], two[0], two[1])
+		} else {
+			b = appendDecimal(b, low)
+		}
+	} else {
+		b = append(b, c.text[:c.fixed]...)
 	}
 	if p.Layout() == erspan.TypeIII {
-		b = appendField(b, ", timestamp ", uint64(p.Header.Timestamp))
-		if r.SentKind != erspan.TimeReceived {
-			b = append(b, " ("...)
-			b = append(b, r.SentKind.String()...)
-			b = append(b, ')')
+		t := &w.stamp
+		if t.timestamp != p.Header.Timestamp || t.kind != r.SentKind || t.text == nil {
+			t.timestamp, t.kind = p.Header.Timestamp, r.SentKind
+			t.text = appendDecimal(append(t.text[:0], ", timestamp "...), p.Header.Timestamp)
+			if r.SentKind != erspan.TimeReceived {
+				t.text = append(t.text, " ("...)
+				t.text = append(t.text, r.SentKind.String()...)
+				t.text = append(t.text, ')')
+			}
 		}
+		b = append(b, t.text...)
 	}
 	return b
 }
 
+// sameButTime reports whether two headers differ in their timestamps at most. Field by field, the likely ones first:
+// the compiler's comparison of the whole takes longer than all else that a comment costs.
+func sameButTime(a, b *erspan.Header) bool {
+	return a.Index == b.Index && a.HardwareID == b.HardwareID && a.VLAN == b.VLAN && a.COS == b.COS &&
+		a.Truncated == b.Truncated && a.Encap == b.Encap && a.BSO == b.BSO && a.SGT == b.SGT &&
+		a.SessionID == b.SessionID && a.Version == b.Version && a.Direction == b.Direction &&
+		a.FrameType == b.FrameType && a.P == b.P && a.Granularity == b.Granularity && a.Reserved == b.Reserved &&
+		a.O == b.O && a.HasSubheader == b.HasSubheader && a.Subheader == b.Subheader
+}
+
+// appendDecimal appends a number, as strconv.AppendUint does in three times the time: it puts the digits where they
+// belong at once.
+func appendDecimal(b []byte, v uint32) []byte {
+	n := 1
+	for limit := uint64(10); uint64(v) >= limit; limit *= 10 {
+		n++
+	}
+	b = append(b, "0000000000"[:n]...)
+	text := b[len(b)-n:]
+	for v >= 10 {
+		q := v / 100
+		pair := decimalPairs[v-q*100]
+		text[n-2], text[n-1] = pair[0], pair[1]
+		v, n = q, n-2
+	}
+	if n > 0 {
+		text[0] = '0' + byte(v)
+	}
+	return b
+}
+
+// decimalPairs are the numbers below 100 in two digits.
+var decimalPairs = func() (pairs [100][2]byte) {
+	for i := range pairs {
+		pairs[i] = [2]byte{'0' + byte(i/10), '0' + byte(i%10)}
+	}
+	return pairs
+}()
+
 // appendConstant appends what most often stays the same from packet to packet.
-func appendConstant(b []byte, p *erspan.Packet) []byte {
-	b = appendIdentity(b, p)
-	b = append(b, ", "...)
-	if p.Outer.Src.IsValid() {
-		b = p.Outer.Src.AppendTo(b)
-		b = append(b, " > "...)
-		b = p.Outer.Dst.AppendTo(b)
+func (w *PcapngWriter) appendConstant(b []byte, p *erspan.Packet, id uint32) []byte {
+	if id == 0 { // the interface of many
+		b = appendIdentity(b, p)
+		if p.Outer.Src.IsValid() {
+			b = p.Outer.Src.AppendTo(append(b, ", "...))
+			b = p.Outer.Dst.AppendTo(append(b, " > "...))
+		}
+		return appendFields(b, p, true)
+	}
+	b = appendType(b, p)
+	switch p.Layout() {
+	case erspan.TypeII:
+		b = appendField(b, " index ", uint64(p.Header.Index))
+	case erspan.TypeIII:
+		b = appendField(b, " hwid ", uint64(p.Header.HardwareID))
+	}
+	if p.Outer.Dst != w.collectors[id] {
+		b = p.Outer.Dst.AppendTo(append(b, ", to "...))
 	}
 	return appendFields(b, p, true)
 }

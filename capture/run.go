@@ -81,7 +81,7 @@ func DecodeFile(f *FileReader, d *Decoder, sink Sink, limit uint64, report func(
 		if err != nil {
 			return errors.Join(sink.Flush(), err)
 		}
-		r := d.Decode(frame)
+		r := d.Decode(&frame)
 		if r == nil {
 			continue
 		}

@@ -67,13 +67,7 @@ func AppendText(b []byte, r *Record, o TextOptions) []byte {
 // appendIdentity appends the type and what tells one stream from another.
 func appendIdentity(b []byte, p *erspan.Packet) []byte {
 	h, layout := &p.Header, p.Layout()
-	b = append(b, "ERSPAN "...)
-	if layout != h.Version {
-		b = append(b, "version "...)
-		b = strconv.AppendUint(b, uint64(h.Version), 10)
-	} else {
-		b = append(b, layout.Type()...)
-	}
+	b = appendType(b, p)
 	if layout == erspan.TypeI {
 		return b
 	}
@@ -86,6 +80,14 @@ func appendIdentity(b []byte, p *erspan.Packet) []byte {
 		b = appendField(b, " hwid ", uint64(h.HardwareID))
 	}
 	return b
+}
+
+// appendType appends the type, or the version that has none.
+func appendType(b []byte, p *erspan.Packet) []byte {
+	if layout := p.Layout(); layout == p.Header.Version {
+		return append(append(b, "ERSPAN "...), layout.Type()...)
+	}
+	return appendField(b, "ERSPAN version ", uint64(p.Header.Version))
 }
 
 // appendFields appends the fields of the ERSPAN header that [appendIdentity] leaves out, but for the timestamp. Each

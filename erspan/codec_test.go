@@ -675,6 +675,13 @@ func TestDecodeEncodeProperty(t *testing.T) {
 		if diff := cmp.Diff(want, got, compare); diff != "" {
 			t.Fatalf("(-want +got):\n%s", diff)
 		}
+		general := dirty()
+		if err := general.decodeIP(b); err != nil {
+			t.Fatalf("decode without a short cut: %v", err)
+		}
+		if diff := cmp.Diff(want, general, compare); diff != "" {
+			t.Fatalf("without a short cut (-want +got):\n%s", diff)
+		}
 		if want, got := len(b)-len(got.Inner), outerLen(got); want != got {
 			t.Fatalf("headers take %d bytes, HeaderLen accounts for %d", want, got)
 		}
@@ -696,16 +703,22 @@ func outerLen(p Packet) int {
 	return n
 }
 
-// FuzzDecode: no input panics or leaves stale fields, what decodes can be encoded to the same bytes, and a packet of
-// any kind costs no allocation.
+// FuzzDecode: no input panics or leaves stale fields, what decodes can be encoded to the same bytes, and the short cut
+// for plain packets reads what the long way reads.
 func FuzzDecode(f *testing.F) {
 	for _, c := range known {
 		f.Add(ethernet(0x0800, ipv4(c.bytes, nil)))
 		f.Add(ethernet(0x86dd, ipv6(60, c.bytes, unhex("2f00 0401 0401 0100"))))
 		f.Add(c.bytes)
+		f.Add(ipv4(c.bytes, nil))
+		f.Add(ipv6(ProtocolGRE, c.bytes))
 	}
 	f.Add(ethernet(0x88a8, unhex("0001 8100 0002 0800"), ipv4(known[1].bytes, unhex("01010101"))))
 	f.Fuzz(func(t *testing.T, b []byte) {
+		short, long := dirty(), dirty()
+		if err, again := short.DecodeIP(b), long.decodeIP(b); err != again || !reflect.DeepEqual(short, long) {
+			t.Fatalf("%v %+v, the long way %v %+v", err, short, again, long)
+		}
 		for _, decode := range []func(*Packet, []byte) error{
 			(*Packet).DecodeEthernet, (*Packet).DecodeIP, (*Packet).DecodeIPv4, (*Packet).DecodeIPv6, (*Packet).DecodeGRE,
 		} {

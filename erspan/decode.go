@@ -60,14 +60,6 @@ func NetworkLayer(etherType uint16, b []byte) ([]byte, error) {
 	}
 }
 
-// DecodeIP reads an IP packet of either version.
-func (p *Packet) DecodeIP(b []byte) error {
-	if len(b) > 0 && b[0]>>4 == 6 {
-		return p.DecodeIPv6(b)
-	}
-	return p.DecodeIPv4(b)
-}
-
 // DecodeIPv4 reads an IPv4 packet, with or without options. What follows the packet by its own total length (padding
 // of a short Ethernet frame) is no part of it.
 func (p *Packet) DecodeIPv4(b []byte) error {

@@ -37,7 +37,7 @@ func (r *request) receive(ctx context.Context) error {
 	}
 	defer live.Close()
 	decoder, writer := capture.NewDecoder(options), capture.NewPcapngWriter(fifo)
-	err = live.Run(ctx, func(frame capture.Frame) error {
+	err = live.Run(ctx, func(frame *capture.Frame) error {
 		record := decoder.Decode(frame)
 		if record == nil {
 			return nil

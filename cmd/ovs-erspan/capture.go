@@ -130,7 +130,7 @@ func runCapture(ctx context.Context, a *app, f *captureFlags) error {
 
 	decoder, shown := capture.NewDecoder(options), uint64(0)
 	fmt.Fprintf(a.err, "ovs-erspan: receiving on %s\n", f.device)
-	err = live.Run(ctx, func(frame capture.Frame) error {
+	err = live.Run(ctx, func(frame *capture.Frame) error {
 		r := decoder.Decode(frame)
 		if r == nil {
 			return nil
