@@ -17,7 +17,7 @@ import (
 // socket is a packet socket with a ring of blocks: the kernel fills a block with frames and hands it over, we read it
 // and give it back (TPACKET_V3; packet(7), Documentation/networking/packet_mmap.rst in Linux).
 //
-// It stands here instead of a library because of what a frame costs: docs/adr/0008-a-packet-ring-of-our-own.md.
+// It stands here instead of a library because of what a frame costs: docs/adr/0009-a-packet-ring-of-our-own.md.
 type socket struct {
 	file      *os.File // known to Go's poller, so that waiting takes no thread
 	conn      syscall.RawConn
