@@ -24,6 +24,9 @@ type DB interface {
 	Update(ctx context.Context, change func(*session.Wish) error) (generation uint64, err error)
 	// Report keeps each session's status, and the generation that they belong to, where commands find them.
 	Report(ctx context.Context, inForce uint64, status map[string]session.Status) error
+	// Proofs are what self-tests of meters found, by datapath type, and Prove keeps one.
+	Proofs() (map[string]flows.Proof, error)
+	Prove(ctx context.Context, datapath string, proof flows.Proof) error
 }
 
 // OpenFlow moves flows to and from bridges (package openflow).
@@ -33,6 +36,9 @@ type OpenFlow interface {
 	Canonical(ctx context.Context, all []flows.Flow) ([]flows.Line, error)
 	Apply(ctx context.Context, bridge string, changes flows.FlowChanges) error
 	Touch(ctx context.Context, bridge string) error
+	// Meters are the bridge's meters, MeterCounts what they have counted.
+	Meters(ctx context.Context, bridge string) ([]flows.Meter, error)
+	MeterCounts(ctx context.Context, bridge string) ([]flows.MeterCount, error)
 	// DumpOurs, AddOurs and DeleteOurs are for the flows with our cookie on production bridges.
 	DumpOurs(ctx context.Context, bridge string) ([]flows.Entry, error)
 	AddOurs(ctx context.Context, bridge string, lines []flows.Line) error
@@ -43,6 +49,10 @@ type OpenFlow interface {
 type Vswitchd interface {
 	// Alive fails where ovs-vswitchd does not answer.
 	Alive(ctx context.Context) error
+	// Version is that of the ovs-vswitchd that runs.
+	Version(ctx context.Context) (string, error)
+	// Trace has it tell what it would do with a packet.
+	Trace(ctx context.Context, bridge, flow string, packet []byte) (string, error)
 	WaitRevalidated(ctx context.Context, touch func(context.Context) error) error
 	// SetNeighbor has native tunnels know the link-layer address of a next hop that is reached through a bridge.
 	SetNeighbor(ctx context.Context, bridge string, hop netip.Addr, address string) error
@@ -78,7 +88,9 @@ type Controller struct {
 	RouteHold time.Duration
 
 	contest contest
-	ways    map[flows.PathKey]way // what this controller saw of the underlay last time
+	// unproven is why the last reconcile could not find out whether meters are harmless; nil where it could.
+	unproven error
+	ways     map[flows.PathKey]way // what this controller saw of the underlay last time
 }
 
 // NeighborWait bounds how long a reconcile waits for next hops that do not answer.

@@ -19,6 +19,8 @@ type Plan struct {
 	Rows    flows.Changes
 	// Flows are the wished flows by tap bridge, in canonical form; a tap bridge that is no longer needed has none.
 	Flows map[string][]flows.Line
+	// Meters are the wished meters by tap bridge.
+	Meters map[string][]flows.Meter
 	// Deliveries are the wished flows of ours by production bridge; one that is to have none any more has none.
 	Deliveries map[string][]flows.Line
 }
@@ -29,7 +31,8 @@ func (c *Controller) Plan(ctx context.Context, sessions []session.Stored) (Plan,
 	if err != nil {
 		return Plan{}, err
 	}
-	in := flows.Input{State: state, Rejected: map[string]string{}}
+	state = state.WithoutSelfTests(c.Now())
+	in := flows.Input{State: state, Rejected: map[string]string{}, Unsafe: c.unsafe(ctx, state, sessions)}
 	for _, s := range sessions {
 		if s.ExpiresAt == nil || c.Now().Before(*s.ExpiresAt) {
 			in.Sessions = append(in.Sessions, s)
@@ -44,7 +47,7 @@ func (c *Controller) Plan(ctx context.Context, sessions []session.Stored) (Plan,
 // plan builds the program; a session whose match Open vSwitch's parser refuses is failed by itself.
 func (c *Controller) plan(ctx context.Context, in flows.Input) (Plan, error) {
 	for {
-		p := Plan{Input: in, Program: flows.Build(in), Flows: map[string][]flows.Line{}}
+		p := Plan{Input: in, Program: flows.Build(in), Flows: map[string][]flows.Line{}, Meters: map[string][]flows.Meter{}}
 		p.Rows = flows.RowChanges(in.State, p.Program)
 		p.Deliveries = flows.DeliveryFlows(in.State, p.Program)
 		for name, b := range in.State.Bridges {
@@ -70,7 +73,7 @@ func (c *Controller) canonical(ctx context.Context, p *Plan) error {
 			return err
 		}
 		flows.Expire(lines, p.Input.Sessions, c.Now())
-		p.Flows[tb.Name] = lines
+		p.Flows[tb.Name], p.Meters[tb.Name] = lines, tb.Meters
 	}
 	return nil
 }
@@ -161,16 +164,14 @@ func (c *Controller) overlayNeighbors(ctx context.Context, state flows.State, pa
 func (c *Controller) Pending(ctx context.Context, p Plan) (map[string]flows.FlowChanges, map[string][]flows.Entry, error) {
 	changes, there := map[string]flows.FlowChanges{}, map[string][]flows.Entry{}
 	failed := map[string]error{}
-	for bridge, wished := range p.Flows {
-		if p.Input.State.Bridges[bridge] != nil {
-			entries, err := c.OpenFlow.Dump(ctx, bridge)
-			if err != nil {
-				failed[bridge] = err
-				continue
-			}
-			there[bridge] = entries
+	for bridge := range p.Flows {
+		change, entries, err := c.flowChanges(ctx, p, bridge)
+		if err != nil {
+			failed[bridge] = err
+			continue
 		}
-		if change := flows.Compare(flows.Lines(there[bridge]), wished); !change.Empty() {
+		there[bridge] = entries
+		if !change.Empty() {
 			changes[bridge] = change
 		}
 	}
@@ -186,4 +187,28 @@ func (c *Controller) Pending(ctx context.Context, p Plan) (map[string]flows.Flow
 		}
 	}
 	return changes, there, errors.Join(errs...)
+}
+
+// flowChanges is what separates a tap bridge's flows and meters from the wished ones, and its counters: those of its flows,
+// and of its meters beside them. A bridge that is not there has none.
+func (c *Controller) flowChanges(ctx context.Context, p Plan, bridge string) (change flows.FlowChanges, there []flows.Entry, err error) {
+	var meters []flows.Meter
+	if p.Input.State.Bridges[bridge] != nil {
+		if there, err = c.OpenFlow.Dump(ctx, bridge); err != nil {
+			return change, nil, err
+		}
+		if meters, err = c.OpenFlow.Meters(ctx, bridge); err != nil {
+			return change, nil, err
+		}
+	}
+	change = flows.Compare(flows.Lines(there), p.Flows[bridge])
+	change.CompareMeters(meters, p.Meters[bridge])
+	if len(meters) > 0 {
+		counts, err := c.OpenFlow.MeterCounts(ctx, bridge)
+		if err != nil {
+			return change, nil, err
+		}
+		there = append(there, flows.MeterEntries(counts)...)
+	}
+	return change, there, nil
 }

@@ -56,6 +56,7 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 		return Result{}, err
 	}
 	result := Result{Generation: wish.Generation, Wish: wish, Failed: map[string]error{}}
+	c.prove(ctx, wish.Sessions)
 	plan, err := c.Plan(ctx, wish.Sessions)
 	if err != nil {
 		return result, err
@@ -181,7 +182,7 @@ func (c *Controller) applyAllFlows(ctx context.Context, plan Plan, result *Resul
 			continue
 		}
 		wait.Go(func() {
-			n, err := c.applyFlows(ctx, plan.Input.State, bridge, plan.Flows[bridge])
+			n, err := c.applyFlows(ctx, plan, bridge)
 			mu.Lock()
 			defer mu.Unlock()
 			result.FlowMods += n
@@ -210,24 +211,21 @@ func reachable(plan Plan, failed map[string]error) []flows.RowOp {
 	})
 }
 
-func (c *Controller) applyFlows(ctx context.Context, state flows.State, bridge string, wished []flows.Line) (int, error) {
-	if state.Bridges[bridge] == nil {
+func (c *Controller) applyFlows(ctx context.Context, plan Plan, bridge string) (int, error) {
+	if plan.Input.State.Bridges[bridge] == nil {
 		return 0, nil // deleted meanwhile; the next reconcile sees to it
 	}
-	there, err := c.OpenFlow.Dump(ctx, bridge)
-	if err != nil {
+	changes, _, err := c.flowChanges(ctx, plan, bridge)
+	if err != nil || changes.Empty() {
 		return 0, err
-	}
-	changes := flows.Compare(flows.Lines(there), wished)
-	if changes.Empty() {
-		return 0, nil
 	}
 	c.reached("flows")
 	if err := c.OpenFlow.Apply(ctx, bridge, changes); err != nil {
 		return 0, err
 	}
-	c.Log.Debug("flows changed", "bridge", bridge, "added", len(changes.Add), "deleted", len(changes.Delete))
-	return len(changes.Add) + len(changes.Delete), nil
+	c.Log.Debug("flows changed", "bridge", bridge, "added", len(changes.Add), "deleted", len(changes.Delete),
+		"meters", len(changes.AddMeters)+len(changes.SetMeters)+len(changes.DeleteMeters))
+	return changes.Count(), nil
 }
 
 // revalidate makes running flows follow what was changed, on every datapath that has a tap bridge.

@@ -51,7 +51,7 @@ var flagNames = map[string]string{
 	"direction": "direction", "collectors": "collector", "erspan.version": "erspan-version", "erspan.sessionID": "session-id",
 	"erspan.index": "index", "erspan.hardwareID": "hwid", "match.permit": "match", "match.permitBothWays": "match-both-ways", "match.deny": "deny",
 	"snaplen": "snaplen", "origin": "origin", "dscp": "dscp", "ttl": "ttl", "outputPort": "output-port", "from": "from",
-	"expiresAt": "expires-in", "allowMissing": "allow-missing", "allowHWOffload": "allow-hw-offload",
+	"expiresAt": "expires-in", "allowMissing": "allow-missing", "allowHWOffload": "allow-hw-offload", "maxRate": "max-rate",
 }
 
 // Texts that no field takes as they are.
@@ -68,7 +68,7 @@ func inputs() []input {
 	var all []input
 	for _, some := range [][]input{
 		nameInputs(), enumInputs(), textInputs(), bridgeAndPortInputs(), numberInputs(), addressInputs(), listInputs(), matchInputs(),
-		snaplenInputs(), expiryInputs(), booleanInputs(), otherTypeInputs(), structureInputs(),
+		snaplenInputs(), rateInputs(), expiryInputs(), booleanInputs(), otherTypeInputs(), structureInputs(),
 	} {
 		all = append(all, some...)
 	}
@@ -486,6 +486,25 @@ func snaplenInputs() []input {
 		input{field: "snaplen", class: "at", value: 1464},
 		input{field: "snaplen", class: "at", value: "auto"},
 	)
+}
+
+func rateInputs() []input {
+	var all []input
+	i := input{field: "maxRate", says: []string{"such as 1000pps or 50Mbps"}}
+	add := func(class string, ways int, values ...any) {
+		i.class, i.ways = class, ways
+		all = append(all, each(i, values...)...)
+	}
+	add("below", byAll, "0pps", "0bps", "999bps", "-1pps")
+	add("above", byAll, "4294967296pps", "4294967296kbps", "5Tbps", "99999999999999999999pps")
+	add("unknown name", byAll, "1000", "pps", "50MBps", "50mbps", "1Kpps", "unlimited", "off")
+	add("wrong type", byAll, "1.5kpps", "010pps", "0x10pps", "1 pps", "1500bps", "$(id)pps", "1pps\n", "1pps\x1b[2J")
+	add("megabytes", byAll, huge, huge+"pps")
+	add("empty", byAll, "")
+	all = append(all, wrongKinds(i, 1000, true, []any{"1pps"}, map[string]any{"a": 1})...)
+	all = append(all, input{destination: true, field: "maxRate", class: "contradiction", value: "1kpps", says: []string{"where it is sent from", "leave it out"}})
+	return append(all, input{field: "maxRate", class: "at", value: "1pps"}, input{field: "maxRate", class: "at", value: "4294967295pps"},
+		input{field: "maxRate", class: "at", value: "1kbps"}, input{field: "maxRate", class: "at", value: "4294967295kbps"})
 }
 
 func expiryInputs() []input {

@@ -204,8 +204,8 @@ type shown struct {
 		SnaplenReason string
 	}
 	Status struct {
-		State, Reason, Message                   string
-		Tapped, Guarded, Matched, Filtered, Sent count
+		State, Reason, Message                            string
+		Tapped, Guarded, Matched, Filtered, Limited, Sent count
 	}
 }
 

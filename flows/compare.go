@@ -9,10 +9,18 @@ import (
 type FlowChanges struct {
 	Delete []Line
 	Add    []Line // new, or in place of a flow with the same table, priority and match
+
+	// Meters are added and changed before the flows, and deleted after them: deleting one deletes the flows that use it.
+	AddMeters, SetMeters, DeleteMeters []Meter
 }
 
-// Empty tells that the bridge's flows are exactly the wished ones.
-func (c FlowChanges) Empty() bool { return len(c.Delete) == 0 && len(c.Add) == 0 }
+// Empty tells that the bridge's flows and meters are exactly the wished ones.
+func (c FlowChanges) Empty() bool { return c.Count() == 0 }
+
+// Count is how many flows and meters change.
+func (c FlowChanges) Count() int {
+	return len(c.Delete) + len(c.Add) + len(c.AddMeters) + len(c.SetMeters) + len(c.DeleteMeters)
+}
 
 // Compare finds the changes from the flows that are there to the wished ones; both in canonical form. Flows that are the
 // same, cookie included, are left alone and keep their counters.

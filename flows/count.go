@@ -19,6 +19,7 @@ type Counters struct {
 	Guarded  Count // of these, dropped because copies themselves caused them
 	Matched  Count // of the rest, what its rules permit
 	Filtered Count // and what they drop
+	Limited  Count // of what matched, dropped because it came faster than the session's maximal rate
 	Sent     Count // handed to the tunnel for one collector
 
 	// Of a destination session.
@@ -40,7 +41,8 @@ func CountSession(out *Outcome, entries []Entry) Counters {
 	for _, t := range out.Taps {
 		taps[uint32(t.OFPort)] = true
 	}
-	var passed Count
+	var passed, limit, metered Count
+	var meterAge time.Duration
 	for _, e := range entries {
 		if !e.Cookie.Ours() {
 			continue
@@ -58,6 +60,13 @@ func CountSession(out *Outcome, entries []Entry) Counters {
 			c.Delivered.add(e)
 		case stage == StageOversize:
 			c.Oversize.add(e)
+		case stage == StageLimit:
+			limit.add(e)
+		case stage == StageMetered:
+			metered.add(e)
+			meterAge = e.Age
+		case stage == StageLimited:
+			c.Limited.add(e)
 		case stage < StageRestPermit || stage > StageSent && stage < StagePermit:
 		case stage == StageSent:
 			c.Sent.add(e)
@@ -73,6 +82,15 @@ func CountSession(out *Outcome, entries []Entry) Counters {
 	c.Guarded = Count{less(c.Tapped.Packets, passed.Packets), less(c.Tapped.Bytes, passed.Bytes)}
 	if !out.Filtered {
 		c.Matched = c.Sent
+	}
+	if out.Limited {
+		// What comes after a meter counts in Open vSwitch what was given to the meter: only the meter knows what passed. It
+		// begins anew when its rate is changed.
+		if !out.Filtered {
+			c.Matched = limit
+		}
+		c.Sent = Count{less(metered.Packets, c.Limited.Packets), less(metered.Bytes, c.Limited.Bytes)}
+		c.Age = min(c.Age, meterAge)
 	}
 	return c
 }
@@ -109,6 +127,9 @@ func NotInForce(p Program, rows Changes, flowChanges map[string]FlowChanges) map
 		}
 	}
 	for bridge, c := range flowChanges {
+		for _, m := range append(append([]Meter{}, c.AddMeters...), c.SetMeters...) {
+			slots[key(bridge, m.ID)] = true
+		}
 		for _, l := range append(append([]Line{}, c.Add...), c.Delete...) {
 			switch {
 			case !l.Cookie.Ours() || l.Cookie.Stage() == StageGuard || l.Cookie.Stage() == StageNone:

@@ -104,6 +104,17 @@ var goldens = map[string][]session.Stored{
 			s.ERSPAN.Version, s.ERSPAN.HardwareID, s.Direction = 2, ptr(0), session.Ingress
 		}),
 	},
+	"limit": {
+		stored(1, "few", func(s *session.Session) {
+			s.MaxRate = session.PacketsPerSecond(1000)
+			s.Match = []session.Rule{{Permit: "tcp,tp_dst=443"}}
+		}),
+		stored(2, "all", func(s *session.Session) { s.Collectors = []netip.Addr{addr("192.0.2.10")} }),
+		stored(3, "slow", func(s *session.Session) {
+			s.MaxRate = session.BitsPerSecond(50_000_000)
+			s.Collectors = []netip.Addr{addr("192.0.2.11")}
+		}),
+	},
 	"own-tunnel": {stored(1, "marked", func(s *session.Session) { s.DSCP, s.TTL, s.Origin = ptr(46), ptr(9), addr("192.0.2.1") })},
 }
 

@@ -14,6 +14,8 @@ type Input struct {
 	Paths map[PathKey]Path
 	// Rejected holds, by session name, what Open vSwitch's parser has against a session's match.
 	Rejected map[string]string
+	// Unsafe holds, by datapath type, why no meter may be used there: the self-test did not find it harmless.
+	Unsafe map[string]string
 }
 
 // PathKey names a path: to a collector, from an origin (the zero Addr where the route chooses).

@@ -128,6 +128,9 @@ func (c *cost) add(pl *planned, newTaps []string) {
 	if len(pl.wish.Match) > 0 {
 		resubmits = 3 // into the filter, out of it, and room for what a rule costs
 	}
+	if !pl.wish.MaxRate.IsZero() {
+		resubmits++
+	}
 	c.names = append(c.names, pl.wish.Name)
 	for _, w := range pl.wishes {
 		r := resubmits

@@ -19,6 +19,10 @@ import "fmt"
 // Table 10, filter. Per slot: deny rules, then permit rules, then what happens to the rest: dropped where there is a
 // permit rule, permitted where there is none. Each drop is a flow of its own, so that drops are counted.
 //
+// Table 25, limit. Only for slots that have a maximal rate: their meter drops and counts what is too much. A meter drops
+// the packet that it is given, and Open vSwitch gives it production's own where a clone is none in the datapath: see
+// cloneLimited.
+//
 // Table 30, encapsulate. Per slot one flow: it sets the tunnel fields, and for each collector outputs to the tunnel port,
 // cut to what the path takes. Every output to a tunnel carries max_len: in the userspace datapath an oversize copy takes
 // production packets down with it, and byte counters are exact only so. And each is in a clone of its own, because a cut
@@ -45,6 +49,7 @@ const (
 	TableClassify    Table = 0
 	TableGuard       Table = 5
 	TableFilter      Table = 10
+	TableLimit       Table = 25
 	TableEncapsulate Table = 30
 	TableHeader      Table = 40
 	TableTerminate   Table = 41
@@ -65,6 +70,8 @@ func (t Table) String() string {
 		return "guard"
 	case TableFilter:
 		return "filter"
+	case TableLimit:
+		return "limit"
 	case TableEncapsulate:
 		return "encapsulate"
 	case TableHeader:
@@ -116,6 +123,9 @@ const (
 	StageTappedStrip Stage = 0x0004 // the same, with the access VLAN popped
 	StageRestPermit  Stage = 0x0010 // permitted because nothing denied it
 	StageRestDrop    Stage = 0x0011 // dropped because nothing permitted it
+	StageLimit       Stage = 0x0018 // given to the session's meter
+	StageMetered     Stage = 0x0019 // the same as the meter itself counts it (MeterEntries)
+	StageLimited     Stage = 0x001a // of these, dropped by it
 	StageSent        Stage = 0x0030 // handed to the tunnel, once for each collector
 	StageTouch       Stage = 0x003f
 	StageReceived    Stage = 0x0040 // what arrived at a tunnel port; slot is the port

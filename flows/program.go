@@ -1,6 +1,7 @@
 package flows
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -26,6 +27,7 @@ type TapBridge struct {
 	Deliveries   []*Delivery // sorted by name
 	Outputs      []*Port     // devices that are attached for destination sessions, sorted by name
 	Flows        []Flow      // in the order of the pipeline
+	Meters       []Meter     // sorted by number
 }
 
 // Outcome is what a plan makes of a session.
@@ -39,6 +41,7 @@ type Outcome struct {
 	Collectors []CollectorOutcome
 	Taps       []*Tap
 	Filtered   bool // it has filter rules
+	Limited    bool // it has a meter
 	// Delivery is the way of a destination session to a production bridge.
 	Delivery *Delivery
 	// receives are the ports of ours that a destination session needs.
@@ -95,6 +98,7 @@ const (
 	ReasonOutputUnfit    = "OutputPortUnfit"
 	ReasonFlowContested  = "FlowContested"
 	ReasonHWOffload      = "HardwareOffload"
+	ReasonLimitUnsafe    = "LimitUnsafe"
 )
 
 // tapBridgeNames names our bridge by datapath type.
@@ -172,7 +176,7 @@ func Build(in Input) Program {
 			continue
 		}
 		datapath := pl.bridge.NormalDatapathType()
-		if !pl.findTapBridge(in.State, datapath, taken, pl.sourcePortNames(datapath)) || !pl.findCollectors(in, datapath, foreign) {
+		if !pl.findTapBridge(in.State, datapath, taken, pl.sourcePortNames(datapath)) || !pl.findMeter(in, datapath) || !pl.findCollectors(in, datapath, foreign) {
 			continue
 		}
 		if err := limits.admit(pl); err != nil {
@@ -477,12 +481,16 @@ func buildTapBridge(in Input, datapath string, sessions []*planned) *TapBridge {
 	for _, pl := range sessions {
 		pl.out.Taps = tapsOf[pl.wish.Slot]
 		pl.out.Filtered = len(pl.wish.Match) > 0
+		if pl.out.Limited = !pl.wish.MaxRate.IsZero(); pl.out.Limited {
+			tb.Meters = append(tb.Meters, meterOf(pl.wish.Slot, pl.wish.MaxRate))
+		}
 		for i := range pl.out.Collectors {
 			if co := &pl.out.Collectors[i]; co.MaxLen > 0 {
 				co.tunnelPort = tunnels[co.tunnel].Interfaces[0].OFPort
 			}
 		}
 	}
+	slices.SortFunc(tb.Meters, func(a, b Meter) int { return cmp.Compare(a.ID, b.ID) })
 	tb.Flows = tapBridgeFlows(tb, sessions, paths)
 	return tb
 }
@@ -490,6 +498,7 @@ func buildTapBridge(in Input, datapath string, sessions []*planned) *TapBridge {
 // tapBridgeFlows are all flows of a tap bridge.
 func tapBridgeFlows(tb *TapBridge, sessions []*planned, paths []pathTo) []Flow {
 	first := map[uint32]Table{}
+	limited := map[uint32]bool{}
 	var all []Flow
 	received := false
 	for _, pl := range sessions {
@@ -499,14 +508,23 @@ func tapBridgeFlows(tb *TapBridge, sessions []*planned, paths []pathTo) []Flow {
 			continue
 		}
 		first[pl.wish.Slot] = TableEncapsulate
+		if limited[pl.wish.Slot] = pl.out.Limited; pl.out.Limited {
+			first[pl.wish.Slot] = TableLimit
+			all = append(all, limitFlow(pl.wish.Slot))
+		}
 		if pl.out.Filtered {
+			all = append(all, filterFlows(pl.wish, first[pl.wish.Slot])...)
 			first[pl.wish.Slot] = TableFilter
-			all = append(all, filterFlows(pl.wish)...)
 		}
 		all = append(all, encapsulateFlow(pl))
 	}
 	for _, tap := range tb.Taps {
-		all = append(all, tap.flows(func(slot uint32) Table { return first[slot] })...)
+		all = append(all, tap.flows(func(slot uint32) Action {
+			if limited[slot] {
+				return cloneLimited(tap.OFPort, first[slot], slot)
+			}
+			return cloneInto(first[slot], slot)
+		})...)
 	}
 	if received {
 		all = append(all, headerFlows(tb.Tunnels)...)
@@ -525,14 +543,14 @@ func TouchFlow() Flow {
 	return Flow{TableTouch, priorityNothing, NewCookie(StageTouch, 0), Match{}, drop()}
 }
 
-// filterFlows are a session's flows in table 10.
-func filterFlows(s session.Stored) []Flow {
+// filterFlows are a session's flows in table 10; what passes goes to next.
+func filterFlows(s session.Stored, next Table) []Flow {
 	slot := slotIs(s.Slot)
 	var all []Flow
 	permits, denies := 0, 0
 	permit := func(expr string) {
 		all = append(all, Flow{TableFilter, priorityNormal, NewCookie(StagePermit+Stage(permits), s.Slot),
-			Match{Fields: []string{slot}, Expr: expr}, []Action{gotoTable(TableEncapsulate)}})
+			Match{Fields: []string{slot}, Expr: expr}, []Action{gotoTable(next)}})
 		permits++
 	}
 	for _, rule := range s.Match {
@@ -550,7 +568,7 @@ func filterFlows(s session.Stored) []Flow {
 			permit(rule.Permit)
 		}
 	}
-	rest := Flow{TableFilter, priorityRest, NewCookie(StageRestPermit, s.Slot), Match{Fields: []string{slot}}, []Action{gotoTable(TableEncapsulate)}}
+	rest := Flow{TableFilter, priorityRest, NewCookie(StageRestPermit, s.Slot), Match{Fields: []string{slot}}, []Action{gotoTable(next)}}
 	if permits > 0 {
 		rest.Cookie, rest.Actions = NewCookie(StageRestDrop, s.Slot), drop()
 	}

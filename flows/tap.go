@@ -177,7 +177,7 @@ func (t *Tap) tapPort() *Port {
 }
 
 // flows are the tap's flows in tables 0 and 5.
-func (t *Tap) flows(next func(slot uint32) Table) []Flow {
+func (t *Tap) flows(into func(slot uint32) Action) []Flow {
 	direction := uint64(0)
 	if t.Direction == session.Egress {
 		direction = 1
@@ -187,7 +187,7 @@ func (t *Tap) flows(next func(slot uint32) Table) []Flow {
 		fan = append(fan, setField("1", "tun_erspan_dir"))
 	}
 	for _, slot := range t.Slots {
-		fan = append(fan, cloneInto(next(slot), slot))
+		fan = append(fan, into(slot))
 	}
 	id := uint32(t.OFPort)
 	all := []Flow{

@@ -18,6 +18,7 @@ import (
 // Bridges reads flows with their counters (package openflow).
 type Bridges interface {
 	Dump(ctx context.Context, bridge string) ([]flows.Entry, error)
+	MeterCounts(ctx context.Context, bridge string) ([]flows.MeterCount, error)
 }
 
 // Datapaths counts megaflows by datapath (package vswitchd).
@@ -117,7 +118,7 @@ func (m *Metrics) Observe(e controller.Event) {
 
 // What is known of sessions and bridges is put together when it is asked for: so what is removed disappears.
 var (
-	packets   = desc("session_packets_total", "Packets of a session at a stage: tapped (shared by sessions on one tap), guarded, matched, filtered, sent; of destination sessions terminated, delivered, oversize.", "session", "bridge", "stage")
+	packets   = desc("session_packets_total", "Packets of a session at a stage: tapped (shared by sessions on one tap), guarded, matched, filtered, limited, sent; of destination sessions terminated, delivered, oversize.", "session", "bridge", "stage")
 	bytes     = desc("session_bytes_total", "Bytes of a session's frames at a stage, before any cut.", "session", "bridge", "stage")
 	state     = desc("session_state", "1 for the state that a session is in, 0 for the others.", "session", "bridge", "state")
 	since     = desc("session_state_since_timestamp_seconds", "Since when a session is in its state, for the reason that is a label.", "session", "bridge", "reason")
@@ -201,6 +202,11 @@ func (m *Metrics) counters(ctx context.Context, out chan<- prometheus.Metric, r 
 		}
 		gauge(openflow, truth(r.Failed[bridge] == nil), bridge)
 		there, err := m.bridges.Dump(ctx, bridge)
+		if err == nil && len(r.Plan.Meters[bridge]) > 0 {
+			var meters []flows.MeterCount
+			meters, err = m.bridges.MeterCounts(ctx, bridge)
+			there = append(there, flows.MeterEntries(meters)...)
+		}
 		ok = ok && err == nil
 		entries[bridge] = there
 	}
@@ -215,7 +221,7 @@ func (m *Metrics) counters(ctx context.Context, out chan<- prometheus.Metric, r 
 			name  string
 			count flows.Count
 		}
-		stages := []stage{{"tapped", c.Tapped}, {"guarded", c.Guarded}, {"matched", c.Matched}, {"filtered", c.Filtered}, {"sent", c.Sent}}
+		stages := []stage{{"tapped", c.Tapped}, {"guarded", c.Guarded}, {"matched", c.Matched}, {"filtered", c.Filtered}, {"limited", c.Limited}, {"sent", c.Sent}}
 		if s.Type == session.Destination {
 			stages = []stage{{"terminated", c.Terminated}, {"delivered", c.Delivered}, {"oversize", c.Oversize}}
 		}

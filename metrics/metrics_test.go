@@ -27,6 +27,10 @@ func (f fakeBridges) Dump(_ context.Context, bridge string) ([]flows.Entry, erro
 	return f[bridge], nil
 }
 
+func (fakeBridges) MeterCounts(context.Context, string) ([]flows.MeterCount, error) {
+	return []flows.MeterCount{{ID: 1, In: flows.Count{Packets: 9, Bytes: 900}, Out: flows.Count{Packets: 2, Bytes: 200}}}, nil
+}
+
 type fakeDatapaths map[string]int
 
 func (f fakeDatapaths) Megaflows(context.Context) (map[string]int, error) { return f, nil }

@@ -23,6 +23,7 @@ const (
 
 	instructionGoto  = 1
 	instructionApply = 4
+	instructionMeter = 6
 
 	inPortNumber = 0xfff8 // OFPP_IN_PORT of OpenFlow 1.0
 )
@@ -32,7 +33,7 @@ func encodeActions(text string) ([]byte, error) {
 	if text == "drop" {
 		return nil, nil
 	}
-	var actions, goTo []byte
+	var b, actions, goTo []byte
 	for _, a := range splitActions(text) {
 		if table, ok := strings.CutPrefix(a, "goto_table:"); ok {
 			n, err := strconv.ParseUint(table, 10, 8)
@@ -45,12 +46,19 @@ func encodeActions(text string) ([]byte, error) {
 		if goTo != nil {
 			return nil, notNative("actions after goto_table")
 		}
+		if meter, ok := strings.CutPrefix(a, "meter:"); ok {
+			n, err := strconv.ParseUint(meter, 10, 32)
+			if err != nil || len(b)+len(actions) > 0 { // an instruction, and the first that is carried out
+				return nil, notNative("%q", a)
+			}
+			b = binary.BigEndian.AppendUint32([]byte{0, instructionMeter, 0, 8}, uint32(n))
+			continue
+		}
 		var err error
 		if actions, err = appendAction(actions, a); err != nil {
 			return nil, err
 		}
 	}
-	var b []byte
 	if len(actions) > 0 {
 		if len(actions) > 0xffff-8 {
 			return nil, notNative("%d bytes of actions", len(actions))
@@ -286,6 +294,8 @@ func decodeInstructions(b []byte) (string, error) {
 		switch kind := binary.BigEndian.Uint16(b); kind {
 		case instructionGoto:
 			parts = append(parts, fmt.Sprintf("goto_table:%d", body[4]))
+		case instructionMeter:
+			parts = append(parts, fmt.Sprintf("meter:%d", binary.BigEndian.Uint32(body[4:])))
 		case instructionApply:
 			actions, err := decodeActions(body[8:])
 			if err != nil {

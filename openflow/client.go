@@ -2,6 +2,7 @@ package openflow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -23,10 +24,20 @@ func New(rundir string) *Client {
 	return &Client{rundir: rundir, links: map[string]*link{}}
 }
 
-// Apply makes the changes to the bridge in one bundle: whoever looks, or whatever packet passes, meets all of them or
-// none. An empty change does nothing.
+// Apply makes the changes to the bridge's flows in one bundle: whoever looks, or whatever packet passes, meets all of them
+// or none. Meters are there before flows use them, and go when none does any more. An empty change does nothing.
 func (c *Client) Apply(ctx context.Context, bridge string, changes flows.FlowChanges) error {
-	if changes.Empty() {
+	if err := errors.Join(c.modMeters(ctx, bridge, meterAdd, changes.AddMeters), c.modMeters(ctx, bridge, meterModify, changes.SetMeters)); err != nil {
+		return err
+	}
+	if err := c.applyFlows(ctx, bridge, changes); err != nil {
+		return err
+	}
+	return c.modMeters(ctx, bridge, meterDelete, changes.DeleteMeters)
+}
+
+func (c *Client) applyFlows(ctx context.Context, bridge string, changes flows.FlowChanges) error {
+	if len(changes.Delete)+len(changes.Add) == 0 {
 		return nil
 	}
 	err := c.native(ctx, bridge, func(conn *connection) error { return conn.apply(changes) })

@@ -455,7 +455,7 @@ func sameButForReports(a, b *openVSwitchRow) bool {
 // reportless reports whether b has every key of a that Report does not write, with the same value.
 func reportless(a, b map[string]string) bool {
 	for key, text := range a {
-		if key == inForceKey || strings.HasPrefix(key, statusPrefix) {
+		if key == inForceKey || key == proofsKey || strings.HasPrefix(key, statusPrefix) {
 			continue
 		}
 		if other, ok := b[key]; !ok || other != text {

@@ -194,7 +194,7 @@ func TestStoreKeepsEveryValue(t *testing.T) {
 			Bridge: `br,"0"`, Sources: session.Sources{Ports: []string{`iface-id=a,b"c"`, "p1"}}, VLANs: []int{10, 4094},
 			Direction: session.Egress, Collectors: []netip.Addr{netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("2001:db8::9")},
 			Match:   []session.Rule{{Permit: "tcp,tp_dst=443"}, {PermitBothWays: "ip,nw_src=192.0.2.0/24"}, {Deny: "icmp"}},
-			Snaplen: session.SnaplenBytes(64), DSCP: ptr(0), TTL: ptr(255),
+			Snaplen: session.SnaplenBytes(64), MaxRate: session.PacketsPerSecond(1500), DSCP: ptr(0), TTL: ptr(255),
 			ERSPAN:       session.ERSPAN{Version: 2, SessionID: ptr(0), HardwareID: ptr(63)},
 			ExpiresAt:    ptr(time.Date(2030, 1, 2, 3, 4, 5, 600, time.UTC)),
 			AllowMissing: true,
@@ -207,7 +207,7 @@ func TestStoreKeepsEveryValue(t *testing.T) {
 	if len(w.Broken) > 0 || len(w.Sessions) != 1 {
 		t.Fatalf("%+v", w)
 	}
-	if diff := cmp.Diff(want, w.Sessions[0], cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b session.Snaplen) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, w.Sessions[0], cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b session.Snaplen) bool { return a == b }), cmp.Comparer(func(a, b session.Rate) bool { return a == b })); diff != "" {
 		t.Errorf("session (-want +got):\n%s", diff)
 	}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // same lets cmp compare whole sessions: these types have fields that it may not look into.
-var same = cmpopts.EquateComparable(netip.Addr{}, Snaplen{})
+var same = cmpopts.EquateComparable(netip.Addr{}, Snaplen{}, Rate{})
 
 // valid are sessions that Validate takes, one for each form.
 func valid() map[string]Session {
@@ -22,7 +22,7 @@ func valid() map[string]Session {
 			Sources: Sources{Ports: []string{"vnet0", "iface-id=5e2f/1", "bond0"}}, VLANs: []int{1, 4094}, Direction: Both,
 			Collectors: []netip.Addr{netip.MustParseAddr("2001:db8::9"), netip.MustParseAddr("2001:db8::10")},
 			Match:      []Rule{{Permit: "tcp6,tp_dst=443"}, {PermitBothWays: "udp6,udp_dst=53"}, {Deny: "ipv6,ipv6_src=2001:db8::66"}},
-			Snaplen:    SnaplenBytes(64), Origin: netip.MustParseAddr("2001:db8::1"), DSCP: new(0), TTL: new(255),
+			Snaplen:    SnaplenBytes(64), MaxRate: BitsPerSecond(50_000_000), Origin: netip.MustParseAddr("2001:db8::1"), DSCP: new(0), TTL: new(255),
 			ERSPAN:    ERSPAN{Version: 2, SessionID: new(1023), HardwareID: new(63)},
 			ExpiresAt: new(time.Date(2030, 1, 31, 18, 0, 0, 0, time.UTC)), AllowMissing: true, Disabled: true,
 		},
@@ -72,6 +72,7 @@ func anySession() *rapid.Generator[Session] {
 				return Rule{Permit: text.Draw(t, "permit"), PermitBothWays: text.Draw(t, "both ways"), Deny: text.Draw(t, "deny")}
 			})).Draw(t, "match"),
 			Snaplen: rapid.OneOf(rapid.SampledFrom([]Snaplen{SnaplenAuto, SnaplenOff}), rapid.Map(rapid.IntRange(MinSnaplen, MaxSnaplen), SnaplenBytes)).Draw(t, "snaplen"),
+			MaxRate: rapid.SampledFrom([]Rate{{}, PacketsPerSecond(1), PacketsPerSecond(12_000), BitsPerSecond(1000), BitsPerSecond(MaxBitRate)}).Draw(t, "rate"),
 			DSCP:    optionalInt().Draw(t, "dscp"),
 			TTL:     optionalInt().Draw(t, "ttl"),
 			ERSPAN: ERSPAN{

@@ -72,6 +72,7 @@ func sessionNode(s Session) *yaml.Node {
 			optional("sessionID", s.ERSPAN.SessionID), optional("index", s.ERSPAN.Index), optional("hardwareID", s.ERSPAN.HardwareID)),
 		listed("match", s.Match, ruleNode),
 		pairs(!s.Snaplen.IsZero(), "snaplen", func() *yaml.Node { return snaplenNode(s.Snaplen) }),
+		text("maxRate", s.MaxRate.String()),
 		pairs(s.Origin.IsValid(), "origin", func() *yaml.Node { return addressNode(s.Origin) }),
 		optional("dscp", s.DSCP),
 		optional("ttl", s.TTL),

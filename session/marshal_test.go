@@ -30,6 +30,7 @@ sessions:
   erspan: {version: 2, sessionID: 1023, hardwareID: 63}
   match: [{permit: "tcp6,tp_dst=443"}, {permitBothWays: "udp6,udp_dst=53"}, {deny: "ipv6,ipv6_src=2001:db8::66"}]
   snaplen: 64
+  maxRate: 50Mbps
   origin: 2001:db8::1
   dscp: 0
   ttl: 255

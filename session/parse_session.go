@@ -112,6 +112,7 @@ func (d *decoder) readSession(n *yaml.Node, path string) Session {
 		field{"erspan", func(n *yaml.Node, path string) { s.ERSPAN = d.header(n, path) }},
 		field{"match", func(n *yaml.Node, path string) { s.Match = list(d, n, path, d.rule) }},
 		field{"snaplen", func(n *yaml.Node, path string) { s.Snaplen = d.snaplen(n, path) }},
+		field{"maxRate", func(n *yaml.Node, path string) { s.MaxRate = d.rate(n, path) }},
 		field{"origin", func(n *yaml.Node, path string) { s.Origin = d.address(n, path) }},
 		field{"dscp", func(n *yaml.Node, path string) { s.DSCP = d.optionalNumber(n, path) }},
 		field{"ttl", func(n *yaml.Node, path string) { s.TTL = d.optionalNumber(n, path) }},
@@ -196,6 +197,10 @@ func (d *decoder) direction(n *yaml.Node, path string) Direction {
 
 func (d *decoder) snaplen(n *yaml.Node, path string) Snaplen {
 	return scalar(d, n, path, allowedSnaplen, ParseSnaplen, func(string, error) FieldError { return FieldError{Allowed: allowedSnaplen} })
+}
+
+func (d *decoder) rate(n *yaml.Node, path string) Rate {
+	return scalar(d, n, path, allowedRate, ParseRate, func(string, error) FieldError { return FieldError{Allowed: allowedRate} })
 }
 
 func (d *decoder) address(n *yaml.Node, path string) netip.Addr {

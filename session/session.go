@@ -58,6 +58,10 @@ type Session struct {
 	// TTL, 1..255, of the outer header.
 	TTL *int `json:"ttl,omitempty"`
 
+	// MaxRate bounds the copies to each collector: what comes faster is dropped and counted. Bits are those of the
+	// mirrored frames, before any cut and without the outer headers.
+	MaxRate Rate `json:"maxRate,omitzero"`
+
 	ERSPAN ERSPAN `json:"erspan,omitzero"`
 
 	// Of destination sessions.

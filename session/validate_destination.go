@@ -26,6 +26,10 @@ func (f *faults) checkDestination(s Session) {
 	f.checkUnset("collectors", "", s.Collectors != nil, Destination, remedy)
 	f.checkUnset("match", "", s.Match != nil, Destination, remedy)
 	f.checkUnset("snaplen", s.Snaplen.String(), !s.Snaplen.IsZero(), Destination, remedy)
+	if !s.MaxRate.IsZero() {
+		f.add(FieldError{Field: "maxRate", Value: s.MaxRate.String(), Reason: "what arrives at a destination session is bounded where it is sent from",
+			Remedy: "leave it out, and give the sender's source session a maxRate"})
+	}
 	f.checkUnset("origin", address(s.Origin), s.Origin.IsValid(), Destination, remedy)
 	f.checkUnset("dscp", number(s.DSCP), s.DSCP != nil, Destination, remedy)
 	f.checkUnset("ttl", number(s.TTL), s.TTL != nil, Destination, remedy)

@@ -23,6 +23,9 @@ func (f *faults) checkSource(s Session) {
 	if n, ok := s.Snaplen.Bytes(); (ok || s.Snaplen != SnaplenOff && s.Snaplen != SnaplenAuto) && (n < MinSnaplen || n > MaxSnaplen) {
 		f.add(FieldError{Field: "snaplen", Value: strconv.Itoa(n), Allowed: allowedSnaplen})
 	}
+	if _, err := parseRate(s.MaxRate.String()); err != nil && !s.MaxRate.IsZero() {
+		f.add(FieldError{Field: "maxRate", Value: s.MaxRate.String(), Allowed: allowedRate})
+	}
 	f.checkRange("dscp", s.DSCP, 0, MaxDSCP)
 	f.checkRange("ttl", s.TTL, MinTTL, MaxTTL)
 

@@ -78,7 +78,7 @@ func (p Path) Lost() (list []Stage) {
 	return list
 }
 
-// sourceStages is the way of a copy: source, mirror, tap, guard, filter, encapsulation, and for each collector tunnel,
+// sourceStages is the way of a copy: source, mirror, tap, guard, filter, limit, encapsulation, and for each collector tunnel,
 // route, device and collector. Where nothing is programmed the way ends at its first stage, with the reason.
 func sourceStages(in Input, out *flows.Outcome) []Stage {
 	s := in.Session
@@ -141,8 +141,18 @@ func sourceStages(in Input, out *flows.Outcome) []Stage {
 		f := filterStage(s.Session, ofSlot(func(stage flows.Stage) bool { filters, _ := stage.Filters(); return filters }))
 		stages, before = append(stages, f), f.Count
 	}
+	limited := flows.CountSession(out, in.There[out.TapBridge])
+	if out.Limited {
+		l := Stage{Name: "limit", Says: "at most " + s.MaxRate.String() + " pass its meter", Count: &limited.Sent,
+			Flows: ofSlot(func(stage flows.Stage) bool { return stage == flows.StageLimit })}
+		l.Lost = append([]Loss{{Why: "came faster than " + s.MaxRate.String(), Count: &limited.Limited, Meant: true}}, missing(l.Flows)...)
+		stages, before = append(stages, l), l.Count
+	}
 	sent := Stage{Name: "encapsulate", Says: headerText(s.Session), Flows: ofSlot(func(stage flows.Stage) bool { return stage == flows.StageSent })}
 	sent.Count, sent.Lost = ptr(sum(sent.Flows)), missing(sent.Flows)
+	if out.Limited {
+		sent.Count = &limited.Sent // the flow counts what was given to the meter
+	}
 	if lost := less(*before, *sent.Count); lost.Packets > 0 && len(sent.Lost) > 0 {
 		sent.Lost[0].Count = &lost
 		sent.Lost[0].Reason = flows.ReasonNotInForce

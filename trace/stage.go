@@ -9,7 +9,7 @@ import (
 
 // Stage is one stop on the way of the copies, or of the frames of a destination session.
 type Stage struct {
-	// Name is one of source, mirror, tap, guard, filter, encapsulate, tunnel, route, device, collector; or of a
+	// Name is one of source, mirror, tap, guard, filter, limit, encapsulate, tunnel, route, device, collector; or of a
 	// destination session sender, tunnel, read-header, terminate, deliver, patch, output.
 	Name string `json:"stage"`
 	// Collector is set where a stage is of one collector only.

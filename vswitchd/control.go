@@ -86,6 +86,17 @@ func (c *Client) Alive(ctx context.Context) error {
 	return err
 }
 
+// Version is what ovs-vswitchd calls its version: "3.1.0".
+func (c *Client) Version(ctx context.Context) (string, error) {
+	out, err := c.Call(ctx, "version")
+	if err != nil {
+		return "", err
+	}
+	// ovs-vswitchd (Open vSwitch) 3.1.0
+	first, _, _ := strings.Cut(out, "\n")
+	return first[strings.LastIndex(first, " ")+1:], nil
+}
+
 // WaitRevalidated returns when every megaflow has been revalidated against what was changed before the call: running
 // flows follow the change from then on.
 //

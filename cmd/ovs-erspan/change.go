@@ -131,6 +131,9 @@ func (h *host) check(ctx context.Context, w *session.Wish, was []session.Stored,
 	if err := h.checkMatches(ctx, rules, owners); err != nil {
 		return err
 	}
+	if err := h.checkLimits(ctx, w, touched, e.dryRun); err != nil {
+		return err
+	}
 	return h.checkPlan(ctx, w, was, touched)
 }
 
@@ -150,6 +153,29 @@ func (h *host) checkMatches(ctx context.Context, rules []session.Expression, own
 		return err
 	}
 	return &session.FieldError{Session: owners[i], Field: rules[i].Field, Value: bad.Expr, Reason: bad.Reason, Remedy: "see ovs-fields(7)"}
+}
+
+// checkLimits refuses rates that this Open vSwitch cannot bound without harm to production, which is tested on it. A dry run
+// makes no test.
+func (h *host) checkLimits(ctx context.Context, w *session.Wish, touched []string, dryRun bool) error {
+	var limited []session.Stored
+	for _, s := range w.Sessions {
+		if slices.Contains(touched, s.Name) && !s.MaxRate.IsZero() {
+			limited = append(limited, s)
+		}
+	}
+	if dryRun || len(limited) == 0 {
+		return nil
+	}
+	unsafe, err := h.controller.ProveLimits(ctx, limited, false)
+	if err != nil {
+		return err
+	}
+	for datapath, harm := range unsafe {
+		err = errors.Join(err, &session.FieldError{Session: limited[0].Name, Field: "maxRate", Value: limited[0].MaxRate.String(),
+			Reason: fmt.Sprintf("datapath %s: %s", datapath, harm), Remedy: "leave it out, and narrow the session with a match or a snaplen instead"})
+	}
+	return err
 }
 
 // checkExpiry refuses an end that is over, and one that nobody would see to.

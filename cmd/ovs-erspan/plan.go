@@ -101,11 +101,20 @@ func describePlan(plan controller.Plan, changes map[string]flows.FlowChanges) (p
 	}
 	for _, bridge := range slices.Sorted(maps.Keys(changes)) {
 		fmt.Fprintf(&text, "flows of %s:\n", bridge)
+		for _, m := range changes[bridge].AddMeters {
+			v.Flows[bridge] = append(v.Flows[bridge], "+ "+m.String())
+		}
+		for _, m := range changes[bridge].SetMeters {
+			v.Flows[bridge] = append(v.Flows[bridge], "~ "+m.String())
+		}
 		for _, l := range changes[bridge].Delete {
 			v.Flows[bridge] = append(v.Flows[bridge], "- "+l.String())
 		}
 		for _, l := range changes[bridge].Add {
 			v.Flows[bridge] = append(v.Flows[bridge], "+ "+l.String())
+		}
+		for _, m := range changes[bridge].DeleteMeters {
+			v.Flows[bridge] = append(v.Flows[bridge], "- "+m.String())
 		}
 		for _, l := range v.Flows[bridge] {
 			fmt.Fprintln(&text, "  "+l)

@@ -26,6 +26,7 @@ type sessionFlags struct {
 	permit, both, deny         []string
 	snaplen, origin, dscp, ttl string
 	expiresIn                  string
+	maxRate                    string
 	kind, outputPort, from     string
 }
 
@@ -47,6 +48,7 @@ func (f *sessionFlags) register(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&f.both, "match-both-ways", nil, "as --match, and the same with source and destination exchanged")
 	flags.StringArrayVar(&f.deny, "deny", nil, "never copy what matches this `expression`; wins over --match")
 	flags.StringVar(&f.snaplen, "snaplen", "", "`bytes` of each frame to send, auto (what the path takes) or off (whole frames) (default auto)")
+	flags.StringVar(&f.maxRate, "max-rate", "", "`rate` that copies to each collector do not exceed, such as 1000pps or 50Mbps; what is more is dropped and counted (default no limit)")
 	flags.StringVar(&f.origin, "origin", "", "local `address` that copies come from (default by route)")
 	flags.StringVar(&f.dscp, "dscp", "", "DSCP of the outer header, 0..63 (default 0)")
 	flags.StringVar(&f.ttl, "ttl", "", "TTL of the outer header, 1..255 (default 64)")
@@ -69,7 +71,7 @@ func (f *sessionFlags) complete(a *app, cmd *cobra.Command) {
 	must(cmd.RegisterFlagCompletionFunc("direction", fixed("ingress", "egress", "both")))
 	must(cmd.RegisterFlagCompletionFunc("erspan-version", fixed("1\tType II", "2\tType III")))
 	must(cmd.RegisterFlagCompletionFunc("snaplen", fixed("auto", "off")))
-	for _, name := range []string{"vlan", "collector", "session-id", "index", "hwid", "match", "match-both-ways", "deny", "origin", "dscp", "ttl", "expires-in", "description"} {
+	for _, name := range []string{"vlan", "collector", "session-id", "index", "hwid", "match", "match-both-ways", "deny", "origin", "dscp", "ttl", "max-rate", "expires-in", "description"} {
 		must(cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions))
 	}
 }
@@ -121,6 +123,7 @@ func (f *sessionFlags) apply(flags *pflag.FlagSet, s *session.Session) error {
 	given("ttl", number(f.ttl, &s.TTL))
 	given("snaplen", func() (err error) { s.Snaplen, err = session.ParseSnaplen(f.snaplen); return err })
 	given("origin", func() (err error) { s.Origin, err = session.ParseAddress(f.origin); return err })
+	given("max-rate", func() (err error) { s.MaxRate, err = session.ParseRate(f.maxRate); return err })
 	given("expires-in", func() error {
 		left, err := time.ParseDuration(f.expiresIn)
 		if err != nil || left < time.Second {

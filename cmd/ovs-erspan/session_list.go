@@ -84,7 +84,7 @@ func listText(views, last []sessionView, wide bool) string {
 	w := tabwriter.NewWriter(&buf, 0, 0, 2, ' ', 0)
 	header := "NAME\tSTATE\tBRIDGE\tSOURCES\tDIRECTION\tERSPAN\tID\tCOLLECTORS\tTAPPED\tSENT"
 	if wide {
-		header += "\tGUARDED\tMATCHED\tFILTERED\tSNAPLEN\tMATCH"
+		header += "\tGUARDED\tMATCHED\tFILTERED\tLIMITED\tSNAPLEN\tMATCH"
 	}
 	if last != nil {
 		header += "\tSENT/S"
@@ -103,7 +103,7 @@ func listText(views, last []sessionView, wide bool) string {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d", nameText(v.Name), state, dash(s.Bridge), from, dash(string(s.Direction)),
 			versionText(s), idText(s), dash(to), in.Packets, out.Packets)
 		if wide {
-			fmt.Fprintf(w, "\t%d\t%d\t%d\t%s\t%s", v.Status.Guarded.Packets, v.Status.Matched.Packets, v.Status.Filtered.Packets, s.Snaplen, dash(matchText(s)))
+			fmt.Fprintf(w, "\t%d\t%d\t%d\t%d\t%s\t%s", v.Status.Guarded.Packets, v.Status.Matched.Packets, v.Status.Filtered.Packets, v.Status.Limited.Packets, s.Snaplen, dash(matchText(s)))
 		}
 		if last != nil {
 			fmt.Fprintf(w, "\t%s", rate(v, last))

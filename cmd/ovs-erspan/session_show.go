@@ -106,6 +106,7 @@ func showText(v sessionView, last []sessionView) string {
 		header += fmt.Sprintf(", hardware id %d", *s.ERSPAN.HardwareID)
 	}
 	line("ERSPAN", "%s", header)
+	line("Maximal rate", "%s", s.MaxRate)
 	for _, c := range v.Status.Collectors {
 		line("Collector", "%s", collectorText(c))
 	}
@@ -175,6 +176,9 @@ func writeStages(buf *bytes.Buffer, v sessionView, last []sessionView) {
 	stage("guarded", v.Status.Guarded, func(s *statusView) flows.Count { return s.Guarded })
 	stage("matched", v.Status.Matched, func(s *statusView) flows.Count { return s.Matched })
 	stage("filtered", v.Status.Filtered, func(s *statusView) flows.Count { return s.Filtered })
+	if !v.Spec.MaxRate.IsZero() {
+		stage("limited", v.Status.Limited, func(s *statusView) flows.Count { return s.Limited })
+	}
 	stage("sent", v.Status.Sent, func(s *statusView) flows.Count { return s.Sent })
 	w.Flush()
 }

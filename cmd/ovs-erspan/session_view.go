@@ -35,6 +35,7 @@ type statusView struct {
 	Guarded            flows.Count     `json:"guarded"`
 	Matched            flows.Count     `json:"matched"`
 	Filtered           flows.Count     `json:"filtered"`
+	Limited            flows.Count     `json:"limited"` // dropped because it came faster than maxRate
 	Sent               flows.Count     `json:"sent"`
 	Terminated         *flows.Count    `json:"terminated,omitempty"` // this and the next two: of destination sessions
 	Delivered          *flows.Count    `json:"delivered,omitempty"`
@@ -111,7 +112,7 @@ func view(s session.Stored, st session.Status, c flows.Counters) sessionView {
 		Name: s.Name, Type: s.Type, Spec: s.Session, Effective: st.Effective, slot: s.Slot,
 		Status: statusView{
 			State: st.State, Reason: st.Reason, Message: st.Message, Since: st.Since,
-			Tapped: c.Tapped, Guarded: c.Guarded, Matched: c.Matched, Filtered: c.Filtered,
+			Tapped: c.Tapped, Guarded: c.Guarded, Matched: c.Matched, Filtered: c.Filtered, Limited: c.Limited,
 		},
 	}
 	if s.Type == session.Destination {
