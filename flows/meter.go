@@ -69,7 +69,7 @@ func limitFlow(slot uint32) Flow {
 // then drop production's packet with the copy: resubmit counts as reversible, whatever the table holds
 // (reversible_actions in ofproto/ofproto-dpif-xlate.c). An output that cuts does not, wherever it leads. This one leads to
 // the port that the copy came from, to which nothing is ever sent, so that no action comes of it and nothing is logged
-// (docs/adr/0009).
+// (docs/adr/0010).
 func cloneLimited(tapPort int, t Table, slot uint32) Action {
 	return Action(fmt.Sprintf("clone(output(port=%d,max_len=14),%s,resubmit(,%d))", tapPort, setNumber(uint64(slot), slotRegister), int(t)))
 }
