@@ -23,7 +23,7 @@
 // # What it touches: nothing else
 //
 // OVS runs with run, log and database directories under the lab's own directory, in userspace (the netdev datapath,
-// with --disable-system), and no interface is ever made in the namespace of the caller.
+// with --disable-system) unless asked otherwise, and no interface is ever made in the namespace of the caller.
 //
 // # What it must not know
 //
@@ -32,8 +32,6 @@
 //
 // # Backend
 //
-// There is one backend: namespaces with the userspace datapath. Others are to come (a virtual machine with the kernel
-// datapath, containers), so what scenarios see (Lab, Host, Node, Capture, Process and the traffic functions) promises
-// commands, addresses and files, and not namespaces. What only this backend has is [Node.Do] and [Node.NetNS];
-// scenarios that should run elsewhere leave these alone. An interface is extracted when the second backend exists.
+// Machines are namespaces, always; the datapath is Open vSwitch's own in userspace, or the kernel's where LAB_DATAPATH says
+// so (see [Datapath]), inside the virtual machine of e2e/vm. Scenarios are the same on both.
 package lab

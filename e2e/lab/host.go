@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Host is a machine with an Open vSwitch of its own, in userspace: bridges need datapath_type=netdev, which AddBridge
-// sets.
+// Host is a machine with an Open vSwitch of its own; its bridges have the lab's datapath (see [Datapath]), which
+// AddBridge sets.
 type Host struct {
 	*Node
 	runDir string
@@ -203,8 +203,11 @@ func (h *Host) databaseAnswers(ctx context.Context) error {
 func (h *Host) StartVswitchd(ctx context.Context) error {
 	ctx, cancel := bounded(ctx, toolTimeout)
 	defer cancel()
-	err := h.startDaemon(ctx, &h.vs, nil,
-		"ovs-vswitchd", "unix:"+h.DBSocket(), "--pidfile", "--log-file", "-vconsole:off", "--disable-system")
+	args := []string{"ovs-vswitchd", "unix:" + h.DBSocket(), "--pidfile", "--log-file", "-vconsole:off"}
+	if h.lab.datapath == Userspace {
+		args = append(args, "--disable-system") // the kernel's datapath is not to be asked for, nor its module loaded
+	}
+	err := h.startDaemon(ctx, &h.vs, nil, args...)
 	if err != nil {
 		return err
 	}
@@ -380,13 +383,13 @@ func tail(s string, lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// AddBridge adds a bridge in userspace. More settings of its row go in as ovs-vsctl takes them, such as
+// AddBridge adds a bridge of the lab's datapath. More settings of its row go in as ovs-vsctl takes them, such as
 // "fail-mode=secure" or "other_config:hwaddr=…".
 func (h *Host) AddBridge(ctx context.Context, name string, settings ...string) error {
 	if err := checkDevice(name); err != nil {
 		return fmt.Errorf("%s: add bridge: %w", h, err)
 	}
-	args := []string{"add-br", name, "--", "set", "bridge", name, "datapath_type=netdev"}
+	args := []string{"add-br", name, "--", "set", "bridge", name, "datapath_type=" + h.lab.datapath}
 	if _, err := h.Vsctl(ctx, append(args, settings...)...); err != nil {
 		return err
 	}

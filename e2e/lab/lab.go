@@ -31,9 +31,10 @@ const maxSocketPath = 107
 // Lab is a set of machines, networks and processes that live and die together.
 // Its methods may be called from several goroutines.
 type Lab struct {
-	dir     string
-	spawner *spawner
-	janitor *janitor
+	dir      string
+	datapath string // of every bridge: Userspace or Kernel
+	spawner  *spawner
+	janitor  *janitor
 
 	mu     sync.Mutex
 	closed bool
@@ -76,7 +77,7 @@ func New(ctx context.Context, dir string) (*Lab, error) {
 		return nil, errors.Join(fmt.Errorf("new lab: %w", err), j.stop())
 	}
 	return &Lab{
-		dir: dir, spawner: s, janitor: j,
+		dir: dir, datapath: Datapath(), spawner: s, janitor: j,
 		nodes: make(map[string]*Node),
 		procs: make(map[*Process]struct{}),
 	}, nil

@@ -1,0 +1,208 @@
+//go:build linux
+
+// Command vm runs end-to-end scenarios on the kernel datapath: inside a virtual machine with Debian's own kernel, so that
+// the kernel of this machine is neither needed nor touched.
+//
+//	go run ./e2e/vm [flags] [-- arguments of the test program]
+//
+// The machine is made of what is installed here (Open vSwitch, iproute2, tcpdump, busybox), of the kernel that
+// scripts/kernel.sh unpacks, and of the scenarios' own test program, which runs inside with LAB_DATAPATH=system. It has
+// no disk and no network. Decoding stays outside: the guest's tshark hands its files over and shows what this machine's
+// tshark says of them, since under emulation tshark alone would need minutes.
+//
+// KVM is used where it works; software emulation (TCG) does otherwise.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	log := func(format string, args ...any) { fmt.Fprintf(os.Stderr, "vm: "+format+"\n", args...) }
+	code, err := run(log)
+	if err != nil {
+		log("%v", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+func run(log func(string, ...any)) (int, error) {
+	accel := flag.String("accel", "auto", "auto, kvm or tcg")
+	kernel := flag.String("kernel", "", "a directory with boot/vmlinuz-* and lib/modules/* (default: scripts/kernel.sh makes one)")
+	timeout := flag.Duration("timeout", 10*time.Minute, "after which the machine is ended")
+	memory := flag.Int("memory", 1536, "of the machine, in MiB")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, *timeout)
+	defer cancel()
+	start := time.Now()
+
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return 1, err
+	}
+	if *kernel == "" {
+		if *kernel, err = output(ctx, root, filepath.Join(root, "scripts/kernel.sh")); err != nil {
+			return 1, fmt.Errorf("get a kernel: %w", err)
+		}
+	}
+	k, err := findKernel(*kernel)
+	if err != nil {
+		return 1, err
+	}
+	work, err := os.MkdirTemp("", "oe-vm")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(work)
+	if err := buildInitramfs(ctx, root, work, k, flag.Args()); err != nil {
+		return 1, fmt.Errorf("make the machine's file system: %w", err)
+	}
+	m := machine{kernel: k, work: work, memory: *memory, log: log}
+	if m.accel, err = m.chooseAccel(ctx, *accel); err != nil {
+		return 1, err
+	}
+	log("kernel %s, %s, made in %.1f s; booting", k.version, m.accel, time.Since(start).Seconds())
+	code, err := m.boot(ctx, os.Stdout)
+	log("the machine ran until %.1f s after the start", time.Since(start).Seconds())
+	return code, err
+}
+
+// machine is a virtual machine that is about to boot.
+type machine struct {
+	kernel kernel
+	work   string // directory with initramfs.cpio
+	memory int    // MiB
+	accel  string // "kvm" or "tcg"
+	log    func(string, ...any)
+}
+
+// chooseAccel resolves "auto". Whether KVM works is known only by trying: /dev/kvm may be there and fail (nested, or
+// forbidden). The probe boots the kernel without a file system, which has to end in its panic within seconds.
+func (m machine) chooseAccel(ctx context.Context, wish string) (string, error) {
+	switch wish {
+	case "kvm", "tcg":
+		return wish, nil
+	case "auto":
+	default:
+		return "", fmt.Errorf("-accel %q: want auto, kvm or tcg", wish)
+	}
+	if _, err := os.Stat("/dev/kvm"); err != nil {
+		return "tcg", nil
+	}
+	m.accel = "kvm"
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := m.qemu(ctx, "-append", consoleArgs).CombinedOutput()
+	if err == nil && strings.Contains(string(out), "Unable to mount root") {
+		return "kvm", nil
+	}
+	m.log("KVM is there and does not work (%s); emulating", firstLine(out, err))
+	return "tcg", nil
+}
+
+// edd=off: the BIOS call for disk data takes half a minute under some accelerators. panic=-1 with -no-reboot ends qemu
+// when the kernel panics.
+const consoleArgs = "console=ttyS0 panic=-1 edd=off"
+
+func (m machine) qemu(ctx context.Context, args ...string) *exec.Cmd {
+	cpu := map[string]string{"kvm": "host", "tcg": "max"}[m.accel]
+	accel := map[string]string{"kvm": "kvm", "tcg": "tcg,thread=multi"}[m.accel]
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", append([]string{
+		"-accel", accel, "-cpu", cpu, "-machine", "q35", "-smp", "2", "-m", strconv.Itoa(m.memory),
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
+		"-kernel", m.kernel.image,
+	}, args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// boot runs the machine to its end, passes on what its console shows, and returns the exit code of what ran inside.
+func (m machine) boot(ctx context.Context, console io.Writer) (int, error) {
+	j, err := listenJudge(filepath.Join(m.work, "judge.sock"))
+	if err != nil {
+		return 1, err
+	}
+	defer j.close()
+	cmd := m.qemu(ctx,
+		"-initrd", filepath.Join(m.work, initramfsName),
+		"-append", consoleArgs+" quiet",
+		"-device", "virtio-serial-pci", "-chardev", "socket,id=judge,path="+j.path,
+		"-device", "virtserialport,chardev=judge,name="+judgePort,
+	)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return 1, err
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		return 1, fmt.Errorf("start qemu: %w", err)
+	}
+	go j.serve(ctx, m.log)
+
+	code := -1
+	lines := bufio.NewScanner(stdout)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		line := strings.TrimRight(lines.Text(), "\r")
+		if rest, ok := strings.CutPrefix(line, exitMark); ok {
+			if code, err = strconv.Atoi(rest); err != nil {
+				return 1, fmt.Errorf("the machine's exit code: %w", err)
+			}
+			continue
+		}
+		fmt.Fprintln(console, line)
+	}
+	waitErr := cmd.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return 1, fmt.Errorf("the machine was ended: %w", context.Cause(ctx))
+	case code < 0:
+		return 1, errors.Join(errors.New("the machine ended without a result; its console is above"), waitErr)
+	}
+	return code, nil
+}
+
+func firstLine(out []byte, err error) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if line == "" && err != nil {
+		return err.Error()
+	}
+	return line
+}
+
+func moduleRoot(ctx context.Context) (string, error) {
+	mod, err := output(ctx, "", "go", "env", "GOMOD")
+	if err != nil {
+		return "", err
+	}
+	return filepath.Dir(mod), nil
+}
+
+// output runs a command and returns what it prints, without the last line's end.
+func output(ctx context.Context, dir, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", filepath.Base(name), err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
