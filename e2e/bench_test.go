@@ -68,7 +68,6 @@ func list(s *scene, args ...string) []row {
 // ovs-ofctl bundle, as a shell script.
 func byHand(s *scene) (script string) {
 	s.t.Helper()
-	const tapBridge = "br-erspan-nd"
 	onBridge := func(port string) string {
 		name, err := s.host.Vsctl(s.ctx, "port-to-br", port)
 		s.must(err)
@@ -126,7 +125,7 @@ func byHand(s *scene) (script string) {
 // undo removes what byHand's script made.
 func undo(s *scene) {
 	s.t.Helper()
-	args := []string{"del-br", "br-erspan-nd"}
+	args := []string{"del-br", tapBridge}
 	for _, bridge := range list(s, "--columns=name", "list", "bridge") {
 		args = append(args, "--", "clear", "bridge", bridge["name"].(string), "mirrors")
 	}
@@ -135,7 +134,7 @@ func undo(s *scene) {
 			args = append(args, "--", "del-port", name)
 		}
 	}
-	args = append(args[2:], "--", "del-br", "br-erspan-nd")
+	args = append(args[2:], "--", "del-br", tapBridge)
 	_, err := s.host.Vsctl(s.ctx, args[1:]...)
 	s.must(err)
 }

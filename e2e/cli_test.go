@@ -21,7 +21,7 @@ func everything(s *scene) map[string][]string {
 	rows, err := s.host.DumpRows(s.ctx)
 	s.must(err)
 	all := map[string][]string{"rows": rows.Lines()}
-	for _, b := range []string{"br0", "br-ul", "br-erspan-nd"} {
+	for _, b := range []string{"br0", "br-ul", tapBridge} {
 		all[b], err = s.host.DumpFlows(s.ctx, b)
 		s.must(err)
 	}

@@ -215,7 +215,7 @@ func TestDaemonFollowsUnderlay(t *testing.T) {
 	guarded := func(want bool) {
 		t.Helper()
 		s.must(lab.Until(s.ctx, fmt.Sprintf("the new address is guarded: %v", want), func(context.Context) error {
-			out, err := s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "dump-flows", "br-erspan-nd", "table=5")
+			out, err := s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "dump-flows", tapBridge, "table=5")
 			if err == nil && strings.Contains(out, "192.0.2.77") != want {
 				err = errors.New(out)
 			}
@@ -337,7 +337,7 @@ func TestBrokenBridgeHoldsUpNoOther(t *testing.T) {
 	s.add("one", "--source", "vnet0")
 	s.copies(1)
 	s.ok("session", "set", "one", "--session-id", "5")
-	s.ofctl("del-flows", "br-erspan-nd")
+	s.ofctl("del-flows", tapBridge)
 	s.must(lab.Until(s.ctx, "the flows are back", func(ctx context.Context) error {
 		flows, err := s.sending(ctx)
 		if err == nil && flows == "" {

@@ -20,7 +20,7 @@ func TestDryRun(t *testing.T) {
 	dump := func() []string {
 		rows, err := s.host.DumpRows(s.ctx)
 		s.must(err)
-		flows, err := s.host.DumpFlows(s.ctx, "br-erspan-nd")
+		flows, err := s.host.DumpFlows(s.ctx, tapBridge)
 		s.must(err)
 		return append(rows.Lines(), flows...)
 	}
@@ -60,7 +60,7 @@ func TestDryRun(t *testing.T) {
 		t.Errorf("what would be refused: exit %d, %s", r.code, r.stderr)
 	}
 	before := dump()
-	if out := s.ok("uninstall", "--dry-run"); !strings.Contains(out, "- bridge br-erspan-nd") || !strings.Contains(out, "- mirror") {
+	if out := s.ok("uninstall", "--dry-run"); !strings.Contains(out, "- bridge "+tapBridge) || !strings.Contains(out, "- mirror") {
 		t.Errorf("uninstall --dry-run:\n%s", out)
 	}
 	if diff := cmp.Diff(before, dump()); diff != "" {

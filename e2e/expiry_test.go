@@ -14,7 +14,7 @@ import (
 
 // sending are the flows that hand copies to the tunnel.
 func (s *scene) sending(ctx context.Context) (string, error) {
-	out, err := s.host.Ofctl(ctx, "-O", "OpenFlow15", "dump-flows", "br-erspan-nd", "table=30")
+	out, err := s.host.Ofctl(ctx, "-O", "OpenFlow15", "dump-flows", tapBridge, "table=30")
 	var lines []string
 	for line := range strings.Lines(out) {
 		if strings.Contains(line, "reg0=") {

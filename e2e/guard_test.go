@@ -22,7 +22,7 @@ import (
 // it has replied: that is an error too.
 func unguard(s *scene) error {
 	s.t.Helper()
-	flows, err := s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "--no-names", "--no-stats", "dump-flows", "br-erspan-nd", "table=5")
+	flows, err := s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "--no-names", "--no-stats", "dump-flows", tapBridge, "table=5")
 	s.must(err)
 	var bundle strings.Builder
 	for line := range strings.Lines(flows) {
@@ -38,7 +38,7 @@ func unguard(s *scene) error {
 	s.must(os.WriteFile(file, []byte(bundle.String()), 0o600))
 	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
 	defer cancel()
-	_, err = s.host.Ofctl(ctx, "-O", "OpenFlow15", "--bundle", "add-flows", "br-erspan-nd", file)
+	_, err = s.host.Ofctl(ctx, "-O", "OpenFlow15", "--bundle", "add-flows", tapBridge, file)
 	return err
 }
 
@@ -180,7 +180,7 @@ func TestCollectorThatAnswersWithErrors(t *testing.T) {
 		s.must(unguard(s))
 		// Only this rule is on trial: copies of copies would multiply by themselves.
 		for _, match := range []string{"nw_dst=" + collectorAddr, "nw_src=" + collectorAddr} {
-			_, err := s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "add-flow", "br-erspan-nd", "table=5,priority=300,ip,"+match+",nw_proto=47,actions=drop")
+			_, err := s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "add-flow", tapBridge, "table=5,priority=300,ip,"+match+",nw_proto=47,actions=drop")
 			s.must(err)
 		}
 		if n := provoke(s, u, hostAddr, s.capture(s.collector, "eth0", copies)); n < 60 {

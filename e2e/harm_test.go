@@ -158,7 +158,7 @@ func TestPatchIsClosed(t *testing.T) {
 			continue
 		}
 		for range 3 {
-			_, err := s.host.Ofctl(s.ctx, "packet-out", "br-erspan-nd", "in_port=controller packet=ffffffffffff02000000888888b5"+strings.Repeat("ab", 46)+" actions=output:"+p)
+			_, err := s.host.Ofctl(s.ctx, "packet-out", tapBridge, "in_port=controller packet=ffffffffffff02000000888888b5"+strings.Repeat("ab", 46)+" actions=output:"+p)
 			s.must(err)
 		}
 	}

@@ -161,10 +161,10 @@ func (s *scene) faults() []fault {
 		return func() { s.t.Helper(); _, err := s.host.Ofctl(s.ctx, args...); s.must(err) }
 	}
 	return []fault{
-		{"flows deleted", ofctl("del-flows", "br-erspan-nd")},
-		{"guard deleted", ofctl("del-flows", "br-erspan-nd", "table=5,ip,nw_proto=47")},
-		{"a flow altered", ofctl("--strict", "mod-flows", "br-erspan-nd", "table=30,priority=100,reg0=1,actions=drop")},
-		{"a flow added", ofctl("add-flow", "br-erspan-nd", "table=10,priority=500,actions=drop")},
+		{"flows deleted", ofctl("del-flows", tapBridge)},
+		{"guard deleted", ofctl("del-flows", tapBridge, "table=5,ip,nw_proto=47")},
+		{"a flow altered", ofctl("--strict", "mod-flows", tapBridge, "table=30,priority=100,reg0=1,actions=drop")},
+		{"a flow added", ofctl("add-flow", tapBridge, "table=10,priority=500,actions=drop")},
 		{"mirrors cleared", vsctl("clear", "bridge", "br0", "mirrors")},
 		{"a mirror altered", vsctl("set", "bridge", "br0", "mirrors=[]", "--", "--id=@p", "get", "port", onProduction, "--", "--id=@m", "create", "mirror",
 			"name=ovs-erspan-"+strings.TrimSuffix(strings.TrimPrefix(onProduction, "es-"), "-p"), "select_all=true", "output_port=@p", "external_ids:ovs-erspan=tap", "--", "add", "bridge", "br0", "mirrors", "@m")},
@@ -172,10 +172,10 @@ func (s *scene) faults() []fault {
 		{"the other patch port deleted", vsctl("del-port", onTap)},
 		{"the patch opened", vsctl("clear", "port", onProduction, "trunks")},
 		{"a bond made of a patch port", vsctl("--", "--id=@i", "create", "interface", "name=stray0", "type=internal", "--", "add", "port", onProduction, "interfaces", "@i")},
-		{"a bond made of the tunnel port", vsctl("--", "--id=@i", "create", "interface", "name=stray1", "type=internal", "--", "add", "port", "es-tun-nd", "interfaces", "@i")},
-		{"the tunnel port deleted", vsctl("del-port", "es-tun-nd")},
-		{"the tunnel port altered", vsctl("set", "interface", "es-tun-nd", "options:key=7")},
-		{"the tap bridge deleted", vsctl("del-br", "br-erspan-nd")},
+		{"a bond made of the tunnel port", vsctl("--", "--id=@i", "create", "interface", "name=stray1", "type=internal", "--", "add", "port", tunnelPort, "interfaces", "@i")},
+		{"the tunnel port deleted", vsctl("del-port", tunnelPort)},
+		{"the tunnel port altered", vsctl("set", "interface", tunnelPort, "options:key=7")},
+		{"the tap bridge deleted", vsctl("del-br", tapBridge)},
 		{"emer-reset", vsctl("emer-reset")},
 	}
 }

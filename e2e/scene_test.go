@@ -35,6 +35,14 @@ const (
 	collector6    = "2001:db8::9"
 )
 
+// What our tap bridge and the tunnel port that sessions share are called, by the datapath.
+var tapBridge, tunnelPort = func() (string, string) {
+	if lab.Datapath() == lab.Kernel {
+		return "br-erspan", "es-tun"
+	}
+	return "br-erspan-nd", "es-tun-nd"
+}()
+
 // options vary a scene.
 type options struct {
 	guestMTU, underlayMTU int

@@ -161,7 +161,7 @@ func largeCopies(t *testing.T, daemon bool) {
 	}))
 	if daemon {
 		s.must(lab.Until(s.ctx, "the daemon cuts copies to the new MTU", func(ctx context.Context) error {
-			out, err := s.host.Ofctl(ctx, "-O", "OpenFlow15", "dump-flows", "br-erspan-nd", "table=30")
+			out, err := s.host.Ofctl(ctx, "-O", "OpenFlow15", "dump-flows", tapBridge, "table=30")
 			if err == nil && !strings.Contains(out, "max_len=1364") {
 				err = fmt.Errorf("it does not yet: %s", out)
 			}

@@ -20,6 +20,9 @@ type GuestIf struct {
 	MAC   string   // of the guest's device; empty lets the kernel choose
 	Addrs []string // as 10.0.0.1/24 or 2001:db8::1/64; IPv6 is off where there is none of IPv6
 	MTU   int      // of both ends; 0 is 1500
+	// Offloads leaves segmentation and checksum offloads on at both ends, so that TCP sends frames of up to 64 kB, as guests
+	// of a kernel's datapath do. The userspace datapath does not take such frames.
+	Offloads bool
 
 	// Of the OVS port:
 	Tag         int // 0 is none
@@ -30,7 +33,7 @@ type GuestIf struct {
 }
 
 // Attach connects a guest to a bridge of the host by a veth pair: device dev in the guest, and the port, a device of
-// that name, on the bridge. Both ends are without offloads.
+// that name, on the bridge. Both ends are without offloads, unless asked for.
 func (h *Host) Attach(ctx context.Context, guest *Node, bridge, port string, g GuestIf) error {
 	if g.Dev == "" {
 		g.Dev = "eth0"
@@ -42,7 +45,7 @@ func (h *Host) Attach(ctx context.Context, guest *Node, bridge, port string, g G
 }
 
 func (h *Host) attach(ctx context.Context, guest *Node, bridge, port string, g GuestIf) error {
-	if err := h.lab.veth(ctx, end{node: h.Node, dev: port}, end{node: guest, dev: g.Dev, mac: g.MAC, addrs: g.Addrs}, g.MTU); err != nil {
+	if err := h.lab.veth(ctx, end{node: h.Node, dev: port, offloads: g.Offloads}, end{node: guest, dev: g.Dev, mac: g.MAC, addrs: g.Addrs, offloads: g.Offloads}, g.MTU); err != nil {
 		return err
 	}
 	args := []string{"add-port", bridge, port}
@@ -120,6 +123,8 @@ type end struct {
 	dev   string
 	mac   string
 	addrs []string
+
+	offloads bool // stay on
 }
 
 // veth connects two nodes.
@@ -142,7 +147,7 @@ func (l *Lab) veth(ctx context.Context, a, b end, mtu int) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(a.node.setUp(ctx, a.dev, a.addrs), b.node.setUp(ctx, b.dev, b.addrs)); err != nil {
+	if err := errors.Join(a.node.setUp(ctx, a.dev, a.addrs, a.offloads), b.node.setUp(ctx, b.dev, b.addrs, b.offloads)); err != nil {
 		return errors.Join(err, a.node.ip(context.WithoutCancel(ctx), "link del "+a.dev))
 	}
 	return nil
@@ -157,7 +162,7 @@ type NodeIf struct {
 
 // Connect puts a cable (a veth pair) between two nodes, past any Open vSwitch.
 func Connect(ctx context.Context, a *Node, aIf NodeIf, b *Node, bIf NodeIf, mtu int) error {
-	err := a.lab.veth(ctx, end{a, aIf.Dev, aIf.MAC, aIf.Addrs}, end{b, bIf.Dev, bIf.MAC, bIf.Addrs}, mtu)
+	err := a.lab.veth(ctx, end{node: a, dev: aIf.Dev, mac: aIf.MAC, addrs: aIf.Addrs}, end{node: b, dev: bIf.Dev, mac: bIf.MAC, addrs: bIf.Addrs}, mtu)
 	if err != nil {
 		return fmt.Errorf("connect %s and %s: %w", a, b, err)
 	}
@@ -201,7 +206,7 @@ func (h *Host) underlay(ctx context.Context, u underlay) error {
 	if err != nil {
 		return fail(err)
 	}
-	if err := h.setUp(ctx, u.bridge, u.addrs); err != nil {
+	if err := h.setUp(ctx, u.bridge, u.addrs, false); err != nil {
 		return fail(err)
 	}
 	if u.mtu != 0 {

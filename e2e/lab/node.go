@@ -138,9 +138,9 @@ func (n *Node) Forward(_ context.Context) error {
 	)
 }
 
-// setUp gives a device its addresses, sets it up, and keeps it quiet: no segmentation or checksum offload, IPv6 only
-// where it has an IPv6 address.
-func (n *Node) setUp(ctx context.Context, dev string, addrs []string) error {
+// setUp gives a device its addresses, sets it up, and keeps it quiet: no segmentation or checksum offload unless they are
+// to stay, IPv6 only where it has an IPv6 address.
+func (n *Node) setUp(ctx context.Context, dev string, addrs []string, offloads bool) error {
 	prefixes, err := parsePrefixes(addrs)
 	if err != nil {
 		return fmt.Errorf("%s: device %q: %w", n, dev, err)
@@ -157,8 +157,10 @@ func (n *Node) setUp(ctx context.Context, dev string, addrs []string) error {
 		lines = append(lines, line)
 	}
 	lines = append(lines, "link set "+dev+" up")
-	if err := n.plain(ctx, dev); err != nil {
-		return err
+	if !offloads {
+		if err := n.plain(ctx, dev); err != nil {
+			return err
+		}
 	}
 	if err := n.ip(ctx, lines...); err != nil {
 		return err

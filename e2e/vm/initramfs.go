@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -37,6 +38,12 @@ var modules = []string{
 // files of data, as they lie here.
 var files = []string{"/usr/share/openvswitch/vswitch.ovsschema"}
 
+// python is what small senders and receivers of the scenarios are written in: the interpreter and the standard library,
+// without what never runs there.
+const python = "/usr/bin/python3"
+
+var notOfPython = []string{"dist-packages", "test", "idlelib", "lib2to3", "tkinter", "turtledemo", "ensurepip", "pydoc_data", "unittest", "__phello__"}
+
 // The first program. Open vSwitch 3.1 sees no processor within 10 s of boot (its count is cached, by a timer that starts
 // at 0) and then starts no handler threads, so the tests wait until that is past.
 const initScript = `#!/bin/sh
@@ -44,7 +51,7 @@ export PATH=/usr/sbin:/usr/bin HOME=/root TMPDIR=/tmp
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /tmp /run /var/run; mount -t devpts pts /dev/pts; mount -t tmpfs tmp /tmp; mount -t bpf bpf /sys/fs/bpf
 for m in @MODULES@; do modprobe $m || echo "vm: no module $m"; done
-/usr/bin/ip link set lo up
+/usr/sbin/ip link set lo up
 read up rest </proc/uptime; up=${up%.*}
 [ $up -ge 12 ] || sleep $((12-up))
 cd /tmp
@@ -115,8 +122,13 @@ func build(ctx context.Context, root string, args ...string) error {
 }
 
 func copyPrograms(ctx context.Context, tree string) error {
-	needed := files
-	for _, p := range append([]string{"busybox"}, programs...) {
+	needed := slices.Clone(files)
+	library, err := pythonFiles()
+	if err != nil {
+		return err
+	}
+	needed = append(needed, library...)
+	for _, p := range append([]string{"busybox", "python3"}, programs...) {
 		path, err := lookProgram(p)
 		if err != nil {
 			return fmt.Errorf("%w (scripts/setup.sh installs it)", err)
@@ -139,6 +151,27 @@ func copyPrograms(ctx context.Context, tree string) error {
 		}
 	}
 	return os.Symlink("../bin/busybox", filepath.Join(tree, "usr/sbin/modprobe")) // where the kernel looks for it
+}
+
+// pythonFiles lists the standard library of Debian's own interpreter.
+func pythonFiles() ([]string, error) {
+	real, err := filepath.EvalSymlinks(python) // such as /usr/bin/python3.11
+	if err != nil {
+		return nil, err
+	}
+	var list []string
+	err = filepath.WalkDir("/usr/lib/"+filepath.Base(real), func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && slices.Contains(notOfPython, entry.Name()):
+			return fs.SkipDir
+		case entry.Type().IsRegular():
+			list = append(list, path)
+		}
+		return nil
+	})
+	return list, err
 }
 
 func lookProgram(name string) (string, error) {
