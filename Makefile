@@ -7,7 +7,7 @@ ifneq ($(SUDO),)
 EXEC := -exec "sudo --preserve-env=PATH,CI,HOME"
 endif
 
-.PHONY: all build demo test test-unit test-e2e lint docs bench packages setup clean
+.PHONY: all build demo test test-unit test-e2e test-kernel lint docs bench packages setup clean
 
 all: build
 
@@ -21,7 +21,7 @@ setup:
 demo: setup build
 	@$(SUDO) bin/ovs-erspan demo
 
-test: setup lint test-unit test-e2e
+test: setup lint test-unit test-e2e test-kernel
 
 # Everything but the end-to-end scenarios. Some of these tests start a private ovsdb-server, and those of the lab make
 # network namespaces.
@@ -31,6 +31,12 @@ test-unit:
 # -count=1: go does not see that these tests depend on the binary.
 test-e2e:
 	$(GO) test -race -count=1 $(EXEC) -timeout 20m ./e2e
+
+# Scenarios on the kernel's datapath, in a virtual machine (e2e/vm): those that are about it, and of the others those that
+# show that a session does there what it does in userspace. KERNEL_TESTS=. runs all.
+KERNEL_TESTS ?= ^(TestSuperFrames|TestStreamIsReassembled|TestLinux.*|TestHeaderOfTheKernel|TestBPF.*|TestFlowRestoreWait|TestSegmentedTap|TestHeaderFieldsOnTheWire|TestCollectorsOfBothFamilies|TestDelivered|TestSessionsThatDifferInOneField)$$
+test-kernel: setup
+	$(GO) run ./e2e/vm -- -test.v -test.run '$(KERNEL_TESTS)'
 
 # scripts/check-imports.sh holds the import table of docs/architecture.md.
 lint:

@@ -64,6 +64,11 @@ type Vswitchd interface {
 type Underlay interface {
 	Paths(keys []flows.PathKey) (map[flows.PathKey]flows.Path, error)
 	Prime(path flows.Path) error
+	// Veths are the pairs of devices of ours that are there; the devices of what AddVeth makes come without segmentation
+	// and checksum offloads, and up.
+	Veths() ([]flows.Veth, error)
+	AddVeth(v flows.Veth) error
+	DeleteVeth(v flows.Veth) error
 }
 
 // Controller reconciles one Open vSwitch. One at a time may: the caller holds the lock.

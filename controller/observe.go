@@ -17,6 +17,8 @@ type Plan struct {
 	Input   flows.Input
 	Program flows.Program
 	Rows    flows.Changes
+	// Veths are the pairs of devices that have to come and to go.
+	Veths flows.VethChanges
 	// Flows are the wished flows by tap bridge, in canonical form; a tap bridge that is no longer needed has none.
 	Flows map[string][]flows.Line
 	// Meters are the wished meters by tap bridge.
@@ -41,6 +43,9 @@ func (c *Controller) Plan(ctx context.Context, sessions []session.Stored) (Plan,
 	if in.Paths, err = c.paths(ctx, state, in.Sessions); err != nil {
 		return Plan{}, err
 	}
+	if in.Veths, err = c.Underlay.Veths(); err != nil {
+		return Plan{}, err
+	}
 	return c.plan(ctx, in)
 }
 
@@ -49,6 +54,7 @@ func (c *Controller) plan(ctx context.Context, in flows.Input) (Plan, error) {
 	for {
 		p := Plan{Input: in, Program: flows.Build(in), Flows: map[string][]flows.Line{}, Meters: map[string][]flows.Meter{}}
 		p.Rows = flows.RowChanges(in.State, p.Program)
+		p.Veths = flows.ChangeVeths(in.Veths, p.Program)
 		p.Deliveries = flows.DeliveryFlows(in.State, p.Program)
 		for name, b := range in.State.Bridges {
 			if flows.Ours(b.ExternalIDs) {

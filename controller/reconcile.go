@@ -18,6 +18,7 @@ type Result struct {
 	Generation uint64 // of the wish that is in force now
 	RowOps     int
 	FlowMods   int
+	Veths      int // pairs that came or went
 	Status     map[string]session.Status
 	// Wish is what was reconciled, with the statuses of before, and Plan how.
 	Wish session.Wish
@@ -30,7 +31,7 @@ type Result struct {
 }
 
 // Changed tells whether anything was changed.
-func (r Result) Changed() bool { return r.RowOps+r.FlowMods > 0 }
+func (r Result) Changed() bool { return r.RowOps+r.FlowMods+r.Veths > 0 }
 
 // Reconcile makes everything what the store wishes, and reports each session's state there.
 //
@@ -106,6 +107,9 @@ func unreachable(p flows.Program, failed map[string]error) {
 
 // applyBefore opens the way, and returns the plan as it is then: ports have got their numbers.
 func (c *Controller) applyBefore(ctx context.Context, wish session.Wish, plan Plan, result *Result) (Plan, error) {
+	if err := c.changeVeths(plan.Veths.Add, c.Underlay.AddVeth, result); err != nil {
+		return plan, err
+	}
 	if len(plan.Rows.Before) == 0 {
 		return plan, nil
 	}
@@ -139,6 +143,9 @@ func (c *Controller) apply(ctx context.Context, plan Plan, result *Result, missi
 		}
 		result.RowOps += len(after)
 	}
+	if err := c.changeVeths(plan.Veths.Delete, c.Underlay.DeleteVeth, result); err != nil {
+		return false, err
+	}
 	// Running flows would notice a neighbour that came back only after about 20 s.
 	if found = c.waitNeighbors(ctx, plan, missing, started); found || result.Changed() || c.moved(plan.Input.Paths) {
 		c.reached("revalidate")
@@ -154,6 +161,18 @@ func (c *Controller) apply(ctx context.Context, plan Plan, result *Result, missi
 		result.RowOps += len(plan.Rows.Last)
 	}
 	return found, nil
+}
+
+// changeVeths makes pairs of devices come, or go.
+func (c *Controller) changeVeths(veths []flows.Veth, change func(flows.Veth) error, result *Result) error {
+	for _, v := range veths {
+		c.reached("devices")
+		if err := change(v); err != nil {
+			return err
+		}
+		result.Veths++
+	}
+	return nil
 }
 
 // portsAtOnce bounds how many ports one transaction deletes: ovs-vswitchd takes 37 s for 5000 at once, during which it

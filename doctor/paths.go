@@ -80,7 +80,7 @@ func checkPathMTU(s *Snapshot) []Result {
 		case co.Path.MTU == 0:
 			return nil
 		case co.Reason == flows.ReasonPathMTU || co.Reason == flows.ReasonSnaplenCut:
-			r = warning(fmt.Sprintf("collector %s: %s", co.Address, co.Message), "choose --snaplen auto, or raise the MTU of the underlay; copies carry DF and are never fragmented")
+			r = warning(fmt.Sprintf("collector %s: %s", co.Address, co.Message), "choose --snaplen auto, or raise the MTU of the underlay")
 		default:
 			r = ok(fmt.Sprintf("collector %s takes %d bytes of each frame (%s)", co.Address, co.MaxLen, co.MaxLenWhy))
 		}

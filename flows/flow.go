@@ -120,7 +120,11 @@ func sendTo(collector netip.Addr, port, maxLen int) Action {
 	if collector.Is6() {
 		field = "tun_ipv6_dst"
 	}
-	return Action(fmt.Sprintf("clone(%s,output(port=%d,max_len=%d))", setField(collector.String(), field), port, maxLen))
+	output := fmt.Sprintf("output:%d", port)
+	if maxLen > 0 {
+		output = fmt.Sprintf("output(port=%d,max_len=%d)", port, maxLen)
+	}
+	return Action(fmt.Sprintf("clone(%s,%s)", setField(collector.String(), field), output))
 }
 
 func inPort(port int) string { return "in_port=" + strconv.Itoa(port) }

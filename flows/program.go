@@ -179,6 +179,9 @@ func Build(in Input) Program {
 		if !pl.findTapBridge(in.State, datapath, taken, pl.sourcePortNames(datapath)) || !pl.findMeter(in, datapath) || !pl.findCollectors(in, datapath, foreign) {
 			continue
 		}
+		if datapath == "system" && slices.ContainsFunc(pl.out.Collectors, pl.cuts) {
+			pl.segment()
+		}
 		if err := limits.admit(pl); err != nil {
 			fail(out, err.reason, err.text)
 			continue
@@ -364,6 +367,9 @@ func (pl *planned) findCollectors(in Input, datapath string, foreign tunnelOwner
 	return false
 }
 
+// cuts tells whether some frame of the sources is longer than what is sent of it to the collector.
+func (pl *planned) cuts(co CollectorOutcome) bool { return co.MaxLen > 0 && co.MaxLen < pl.largest }
+
 func (pl *planned) judgePath(state State, datapath string, co *CollectorOutcome) {
 	degraded := func(reason, format string, args ...any) {
 		co.State, co.Reason, co.Message = session.Degraded, reason, fmt.Sprintf(format, args...)
@@ -399,7 +405,14 @@ func (pl *planned) judgePath(state State, datapath string, co *CollectorOutcome)
 	if s.Snaplen == session.SnaplenOff {
 		wanted, fixed = session.MaxSnaplen, true
 	}
+	fragments := datapath == "system" && co.Address.Is4() && pl.largest > fit
 	switch {
+	case fragments && (!fixed || wanted > fit):
+		co.MaxLen, co.MaxLenWhy = session.MaxSnaplen, "auto: whole frames"
+		if fixed {
+			co.MaxLen, co.MaxLenWhy = wanted, "as wished"
+		}
+		co.MaxLenWhy += fmt.Sprintf("; copies of more than %d bytes leave in two IP packets (%s)", fit, room)
 	case !fixed:
 		co.MaxLen, co.MaxLenWhy = fit, "auto: "+room
 	case wanted <= fit || pl.largest <= fit:
@@ -516,7 +529,7 @@ func tapBridgeFlows(tb *TapBridge, sessions []*planned, paths []pathTo) []Flow {
 			all = append(all, filterFlows(pl.wish, first[pl.wish.Slot])...)
 			first[pl.wish.Slot] = TableFilter
 		}
-		all = append(all, encapsulateFlow(pl))
+		all = append(all, encapsulateFlow(pl, tb.DatapathType))
 	}
 	for _, tap := range tb.Taps {
 		all = append(all, tap.flows(func(slot uint32) Action {
@@ -577,7 +590,7 @@ func filterFlows(s session.Stored, next Table) []Flow {
 
 // encapsulateFlow is a session's flow in table 30: the tunnel fields (ovs-fields(7), "Tunnel Fields"), and for each
 // collector its address and the output.
-func encapsulateFlow(pl *planned) Flow {
+func encapsulateFlow(pl *planned, datapath string) Flow {
 	s := pl.wish
 	var actions []Action
 	actions = append(actions, setNumber(uint64(*s.ERSPAN.SessionID), "tun_id"), setField(fmt.Sprint(s.ERSPAN.Version), "tun_erspan_ver"))
@@ -588,7 +601,11 @@ func encapsulateFlow(pl *planned) Flow {
 	}
 	for _, co := range pl.out.Collectors {
 		if co.MaxLen > 0 {
-			actions = append(actions, sendTo(co.Address, co.tunnelPort, co.MaxLen))
+			maxLen := co.MaxLen
+			if datapath == "system" && !pl.cuts(co) {
+				maxLen = 0 // it would cut super-frames
+			}
+			actions = append(actions, sendTo(co.Address, co.tunnelPort, maxLen))
 		}
 	}
 	return Flow{TableEncapsulate, priorityNormal, NewCookie(StageSent, s.Slot), Match{Fields: []string{slotIs(s.Slot)}}, actions}

@@ -13,7 +13,7 @@ import (
 )
 
 // Tap is one mirrored set of sources: one Mirror on the production bridge and one patch pair to the tap bridge. Sessions
-// with the same tap share it.
+// with the same tap share it. A segmented tap has a pair of devices in the patch's place (see Veth).
 type Tap struct {
 	Key       string // what makes it this tap, see tapKey
 	Bridge    string // the production bridge
@@ -24,6 +24,7 @@ type Tap struct {
 	Strip int
 	// ProductionPort and TapPort are the two ends of the patch.
 	ProductionPort, TapPort string
+	Segmented               bool
 	OFPort                  int // of TapPort on the tap bridge
 	request                 int // the number that TapPort's row requests; OVS may have given another
 	Slots                   []uint32
@@ -37,13 +38,27 @@ type tapWish struct {
 	vlans     []int
 	direction session.Direction
 	strip     int
+	segmented bool
 	key       string // see tapKey
 }
 
 // tapKey identifies a tap by what was wished, not by the ports that happen to be there: a port that goes and comes back
 // finds the same tap.
 func tapKey(w tapWish) string {
-	return fmt.Sprintf("%s|%s|%v|%s|%d", w.bridge, w.selector, w.vlans, w.direction, w.strip)
+	key := fmt.Sprintf("%s|%s|%v|%s|%d", w.bridge, w.selector, w.vlans, w.direction, w.strip)
+	if w.segmented {
+		key += "|segmented"
+	}
+	return key
+}
+
+// segment has the session's taps take super-frames apart.
+func (pl *planned) segment() {
+	for i := range pl.wishes {
+		w := &pl.wishes[i]
+		w.segmented = true
+		w.key = tapKey(*w)
+	}
 }
 
 // tapWishes are the taps of one session over the ports that are there. Version 1 carries no direction, so `both` is one
@@ -109,7 +124,7 @@ func joinTaps(wishes map[uint32][]tapWish) []*Tap {
 		for _, w := range wishes[slot] {
 			tap := byKey[w.key]
 			if tap == nil {
-				tap = &Tap{Key: w.key, Bridge: w.bridge, Ports: w.ports, VLANs: w.vlans, Direction: w.direction, Strip: w.strip}
+				tap = &Tap{Key: w.key, Bridge: w.bridge, Ports: w.ports, VLANs: w.vlans, Direction: w.direction, Strip: w.strip, Segmented: w.segmented}
 				tap.ProductionPort, tap.TapPort = patchNames(w.key)
 				byKey[w.key] = tap
 			}
@@ -147,6 +162,9 @@ const tapIDKey = "ovs-erspan-tap"
 // productionPort is the patch's end on the production bridge.
 func (t *Tap) productionPort() *Port {
 	p := closedPatch(t.ProductionPort, t.TapPort, map[string]string{OwnerKey: "tap"})
+	if t.Segmented {
+		p.Interfaces[0].Type, p.Interfaces[0].Options = "", nil
+	}
 	p.ExternalIDs = map[string]string{OwnerKey: "tap", tapIDKey: t.Key}
 	return p
 }
@@ -166,14 +184,14 @@ func closedPatch(name, peer string, ids map[string]string) *Port {
 
 // tapPort is the patch's end on the tap bridge.
 func (t *Tap) tapPort() *Port {
-	return &Port{
-		Name:        t.TapPort,
-		ExternalIDs: map[string]string{OwnerKey: "tap", tapIDKey: t.Key},
-		Interfaces: []*Interface{{
-			Name: t.TapPort, Type: "patch", Options: map[string]string{"peer": t.ProductionPort},
-			ExternalIDs: map[string]string{OwnerKey: "tap"}, OFPortRequest: t.request,
-		}},
+	i := &Interface{
+		Name: t.TapPort, Type: "patch", Options: map[string]string{"peer": t.ProductionPort},
+		ExternalIDs: map[string]string{OwnerKey: "tap"}, OFPortRequest: t.request,
 	}
+	if t.Segmented {
+		i.Type, i.Options = "", nil
+	}
+	return &Port{Name: t.TapPort, ExternalIDs: map[string]string{OwnerKey: "tap", tapIDKey: t.Key}, Interfaces: []*Interface{i}}
 }
 
 // flows are the tap's flows in tables 0 and 5.

@@ -21,10 +21,15 @@ func tunnelFor(s session.Session, collector netip.Addr, datapath string) *Port {
 		kind = "ip6erspan"
 	}
 	name := tunnelName(s, collector, datapath)
+	options := tunnelOptions(s, collector)
+	if datapath == "system" && collector.Is4() {
+		// A copy that is larger than the path leaves in fragments; with DF it would vanish, uncounted.
+		options["df_default"] = "false"
+	}
 	return &Port{
 		Name:        name,
 		ExternalIDs: map[string]string{OwnerKey: "tunnel"},
-		Interfaces:  []*Interface{{Name: name, Type: kind, Options: tunnelOptions(s, collector), ExternalIDs: map[string]string{OwnerKey: "tunnel"}}},
+		Interfaces:  []*Interface{{Name: name, Type: kind, Options: options, ExternalIDs: map[string]string{OwnerKey: "tunnel"}}},
 	}
 }
 

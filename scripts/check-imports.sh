@@ -21,12 +21,16 @@ capture    erspan session
 cmd/ovs-erspan erspan session flows doctor trace ovsdb openflow vswitchd underlay controller metrics capture e2e/lab
 cmd/ovs-erspan-extcap erspan session capture
 e2e/lab
+e2e/vm e2e/vm/judge
+e2e/vm/judge
+e2e/vm/tshark e2e/vm/judge
 '
 # A library, and the only package that may know it.
 libraries='
 github.com/ovn-kubernetes/libovsdb ovsdb
 github.com/digitalocean/go-openvswitch openflow
 github.com/vishvananda/netlink underlay|e2e/lab
+github.com/safchain/ethtool underlay
 github.com/prometheus/client_golang metrics
 '
 

@@ -27,6 +27,10 @@ setpriv util-linux
 systemd-analyze systemd
 ethtool ethtool
 gcc gcc
+qemu-system-x86_64 qemu-system-x86
+busybox busybox-static
+cpio cpio
+depmod kmod
 LIST
 }
 

@@ -22,7 +22,8 @@ func newPlanCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "plan",
 		Short: "Show what the next reconcile would change, and change nothing",
-		Long: `Show what the next reconcile would change: rows of OVSDB and flows of our bridges. Nothing is changed.
+		Long: `Show what the next reconcile would change: rows of OVSDB, pairs of devices (kernel datapath), and flows of our
+bridges. Nothing is changed.
 
 Exit code: 0 nothing to do, 3 changes are pending, 1 failed.`,
 		Example:           `  ovs-erspan plan`,
@@ -78,7 +79,7 @@ func (h *host) printPlan(ctx context.Context, sessions []session.Stored) error {
 	if err := h.app.print(object, text); err != nil {
 		return err
 	}
-	if plan.Rows.Empty() && len(changes) == 0 {
+	if plan.Rows.Empty() && plan.Veths.Empty() && len(changes) == 0 {
 		return nil
 	}
 	return withCode(exitNotInForce, errPending)
@@ -86,18 +87,28 @@ func (h *host) printPlan(ctx context.Context, sessions []session.Stored) error {
 
 // planView is a plan for programs.
 type planView struct {
-	Rows  []string            `json:"rows"`
-	Flows map[string][]string `json:"flows"`
+	Rows    []string            `json:"rows"`
+	Devices []string            `json:"devices"`
+	Flows   map[string][]string `json:"flows"`
 }
 
 func describePlan(plan controller.Plan, changes map[string]flows.FlowChanges) (planView, string) {
-	v := planView{Rows: []string{}, Flows: map[string][]string{}}
+	v := planView{Rows: []string{}, Devices: []string{}, Flows: map[string][]string{}}
 	var text strings.Builder
 	for _, ops := range [][]flows.RowOp{plan.Rows.Before, plan.Rows.After, plan.Rows.Last} {
 		for _, op := range ops {
 			v.Rows = append(v.Rows, op.String())
 			fmt.Fprintln(&text, op)
 		}
+	}
+	for sign, veths := range map[string][]flows.Veth{"+": plan.Veths.Add, "-": plan.Veths.Delete} {
+		for _, pair := range veths {
+			v.Devices = append(v.Devices, sign+" "+pair.String())
+		}
+	}
+	slices.Sort(v.Devices)
+	for _, d := range v.Devices {
+		fmt.Fprintln(&text, d)
 	}
 	for _, bridge := range slices.Sorted(maps.Keys(changes)) {
 		fmt.Fprintf(&text, "flows of %s:\n", bridge)

@@ -1,0 +1,73 @@
+//go:build linux
+
+package underlay_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/ovs-erspan/ovs-erspan/e2e/lab"
+	"github.com/ovs-erspan/ovs-erspan/flows"
+	"github.com/ovs-erspan/ovs-erspan/underlay"
+)
+
+// TestVeth: a pair is seen when it works; one whose end is down, or that would take super-frames, is seen as broken and is
+// made anew; a device that is no veth is left alone.
+func TestVeth(t *testing.T) {
+	ctx := context.Background()
+	l, err := lab.New(ctx, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	node, err := l.Guest(ctx, "host")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, ok := flows.VethOf("es-0123456789-p")
+	if !ok || pair.Tap != "es-0123456789-t" {
+		t.Fatalf("VethOf: %v, %v", pair, ok)
+	}
+	in := func(what string, f func() error) {
+		t.Helper()
+		if err := node.Do(f); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	there := func(what string, want ...flows.Veth) {
+		t.Helper()
+		in(what, func() error {
+			got, err := underlay.Veths()
+			if err == nil && !slices.Equal(got, want) {
+				t.Errorf("%s: %v, want %v", what, got, want)
+			}
+			return err
+		})
+	}
+	add := func() error { return underlay.AddVeth(pair) }
+	broken := flows.Veth{Production: pair.Production}
+	there("at first")
+	in("add", add)
+	there("added", pair)
+	for _, fault := range [][]string{
+		{"ip", "link", "set", pair.Tap, "down"},
+		{"ethtool", "-K", pair.Production, "tx", "on", "tso", "on"},
+	} {
+		if _, _, err := node.Exec(ctx, fault...); err != nil {
+			t.Fatal(err)
+		}
+		there(fault[0], broken)
+		in("add again", add)
+		there("added again", pair)
+	}
+	in("delete", func() error { return underlay.DeleteVeth(pair) })
+	in("delete what is gone", func() error { return underlay.DeleteVeth(pair) })
+	there("deleted")
+	if _, _, err := node.Exec(ctx, "ip", "link", "add", pair.Production, "type", "dummy"); err != nil {
+		t.Skip("no device of another kind can be made here:", err)
+	}
+	if err := node.Do(add); err == nil {
+		t.Error("a device that is no veth was taken for ours")
+	}
+}
