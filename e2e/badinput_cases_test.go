@@ -232,7 +232,7 @@ func bridgeAndPortInputs() []input {
 	// What is not there: refused by commands, Pending from a file.
 	unknown := func(i input) { all = append(all, i) }
 	unknown(input{field: "bridge", class: "unknown name", value: "br9", ways: byFlags | byStore, says: []string{"no such bridge", "br0"}, state: "Pending", reason: "BridgeMissing"})
-	unknown(input{field: "bridge", class: "unknown name", value: "br-erspan-nd", says: []string{"of this program's own"}, state: "Failed"})
+	unknown(input{field: "bridge", class: "unknown name", value: tapBridge, says: []string{"of this program's own"}, state: "Failed"})
 	unknown(input{field: "sources.ports", class: "unknown name", value: []any{"vnet9"}, ways: byFlags | byStore, says: []string{"vnet0", "--allow-missing"}, state: "Pending", reason: "SourceMissing"})
 	unknown(input{field: "sources.ports", class: "unknown name", value: []any{"iface-id=nobody"}, ways: byFlags | byStore, says: []string{"--allow-missing"}, state: "Pending", reason: "SourceMissing"})
 	unknown(input{field: "sources.ports", class: "unknown name", value: []any{"other0"}, says: []string{"is on bridge", "--bridge br1"}, state: "Pending", reason: "SourceMissing"})

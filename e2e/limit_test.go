@@ -81,7 +81,7 @@ func TestMaxRate(t *testing.T) {
 			s := newScene(t)
 			s.add("all", "--source", "vnet0", "--direction", "ingress", "--session-id", "1", "--match", "udp")
 			s.add("few", append([]string{"--source", "vnet0", "--direction", "ingress", "--session-id", "2", "--max-rate", c.rate}, c.flags...)...)
-			if got, want := s.meters("br-erspan-nd"), "meter=2 "+c.meter; got != want {
+			if got, want := s.meters(tapBridge), "meter=2 "+c.meter; got != want {
 				t.Errorf("meters %q, want %q", got, want)
 			}
 			s.nothingToDo()
@@ -125,7 +125,7 @@ func TestMaxRate(t *testing.T) {
 func TestUnsafeMeterBites(t *testing.T) {
 	s := newScene(t)
 	s.add("few", "--source", "vnet0", "--direction", "ingress", "--max-rate", "20pps")
-	flows, err := s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "--no-names", "--no-stats", "dump-flows", "br-erspan-nd", "table=5,in_port=2")
+	flows, err := s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "--no-names", "--no-stats", "dump-flows", tapBridge, "table=5,in_port=2")
 	s.must(err)
 	safe := regexp.MustCompile(`clone\(output\(port=2,max_len=14\),`)
 	if !safe.MatchString(flows) {
@@ -134,7 +134,7 @@ func TestUnsafeMeterBites(t *testing.T) {
 	flow := regexp.MustCompile(`(?m)^.*priority=100,in_port=2 .*$`).FindString(flows)
 	file := filepath.Join(s.lab.Dir(), "unsafe.flows")
 	s.must(os.WriteFile(file, []byte(safe.ReplaceAllString(flow, "clone(")+"\n"), 0o600))
-	_, err = s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "add-flows", "br-erspan-nd", file)
+	_, err = s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "add-flows", tapBridge, file)
 	s.must(err)
 	if got := s.load(600, 100); got > 300 {
 		t.Errorf("%d of 600 datagrams arrived: the unsafe form harms nobody here, and TestMaxRate proves nothing", got)
@@ -150,7 +150,7 @@ func TestMaxRateLife(t *testing.T) {
 	const meter = "meter=1 pktps burst stats bands= type=drop rate=%d burst_size=%d"
 	want := func(rate, burst int) {
 		t.Helper()
-		if got, want := s.meters("br-erspan-nd"), fmt.Sprintf(meter, rate, burst); got != want {
+		if got, want := s.meters(tapBridge), fmt.Sprintf(meter, rate, burst); got != want {
 			t.Errorf("meters %q, want %q", got, want)
 		}
 		s.nothingToDo()
@@ -177,13 +177,13 @@ func TestMaxRateLife(t *testing.T) {
 	file := filepath.Join(s.lab.Dir(), "x.yaml")
 	s.must(os.WriteFile(file, []byte(strings.Replace(exported, "50pps", "2Mbps", 1)), 0o600))
 	s.ok("apply", "-f", file)
-	if got := s.meters("br-erspan-nd"); got != "meter=1 kbps burst stats bands= type=drop rate=2000 burst_size=600" {
+	if got := s.meters(tapBridge); got != "meter=1 kbps burst stats bands= type=drop rate=2000 burst_size=600" {
 		t.Errorf("meters after apply: %s", got)
 	}
 	s.nothingToDo()
 
 	// Deleting a meter deletes the flow that uses it.
-	_, err = s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "del-meters", "br-erspan-nd")
+	_, err = s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "del-meters", tapBridge)
 	s.must(err)
 	if state, _ := s.state("one"); state != "Pending" {
 		t.Errorf("without its meter the session is %s", state)
@@ -193,7 +193,7 @@ func TestMaxRateLife(t *testing.T) {
 	s.copies(1)
 
 	s.ok("session", "set", "one", "--unset", "max-rate")
-	if got := s.meters("br-erspan-nd"); got != "" {
+	if got := s.meters(tapBridge); got != "" {
 		t.Errorf("meters without a rate: %s", got)
 	}
 	s.nothingToDo()

@@ -148,7 +148,7 @@ func TestTrace(t *testing.T) {
 	}
 
 	// A flow that somebody deleted, a mirror that somebody deleted.
-	_, err := s.host.Ofctl(s.ctx, "-OOpenFlow15", "del-flows", "br-erspan-nd", "table=30,reg0=1")
+	_, err := s.host.Ofctl(s.ctx, "-OOpenFlow15", "del-flows", tapBridge, "table=30,reg0=1")
 	s.must(err)
 	if v := s.trace(3, "web"); v.Reason != "NotInForce" || !strings.Contains(v.lostAt("encapsulate"), "a flow is missing") {
 		t.Errorf("no flow: %s, %q", v.Reason, v.lostAt("encapsulate"))
@@ -191,7 +191,7 @@ func (s *scene) snapshot() string {
 	rows, err := s.host.DumpRows(s.ctx)
 	s.must(err)
 	text := fmt.Sprintln(rows)
-	for _, bridge := range []string{"br0", "br-ul", "br-erspan-nd"} {
+	for _, bridge := range []string{"br0", "br-ul", tapBridge} {
 		flows, err := s.host.DumpFlows(s.ctx, bridge)
 		s.must(err)
 		text += fmt.Sprintln(bridge, flows)

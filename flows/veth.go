@@ -9,7 +9,7 @@ import (
 )
 
 // Veth is a pair of devices of ours, in the place of a tap's patch pair where copies are cut on the kernel's datapath
-// (docs/adr/0009). The kernel hands Open vSwitch what TSO and GRO make of TCP, super-frames of up to 64 kB, and a
+// (docs/adr/0011). The kernel hands Open vSwitch what TSO and GRO make of TCP, super-frames of up to 64 kB, and a
 // super-frame that is cut (max_len) is lost whole. A device without segmentation offload has it taken apart first.
 type Veth struct {
 	Production, Tap string // the names of its ends
