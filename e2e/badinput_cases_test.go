@@ -221,32 +221,38 @@ func bridgeAndPortInputs() []input {
 		input{field: "sources.ports", class: "empty", value: []any{"iface-id="}, says: []string{"iface-id=ID"}},
 		input{field: "sources.ports", class: "duplicate", value: []any{"vnet0", "vnet0"}, says: []string{"list it once"}},
 		input{field: "sources.ports", class: "contradiction", value: []any{"vnet0"}, with: map[string]any{"sources.all": true}, ways: byAll, says: []string{"both"}, shown: "-"},
-		input{field: "sources.ports", class: "contradiction", value: []any{"vnet1"}, says: []string{"dst", "deliver"}, state: "Degraded", reason: "SourceMissing"},
+		input{field: "sources.ports", class: "contradiction", value: []any{"vnet1"}, says: []string{"dst", "deliver"}},
 		input{destination: true, field: "outputPort", class: "missing", value: absent, ways: byAdd | byFile, says: []string{"is required", "name the port"}},
 		input{destination: true, field: "outputPort", class: "empty", value: "", says: []string{"is required", "name the port"}},
 		input{destination: true, field: "outputPort", class: "contradiction", value: "iface-id=x", says: []string{"give the port's name"}},
-		input{destination: true, field: "outputPort", class: "contradiction", value: "vnet0", says: []string{"src", "delivers to this port", "deliver to another"}, shown: "sources.ports", state: "Pending"},
+		input{destination: true, field: "outputPort", class: "contradiction", value: "vnet0", says: []string{"this port", "deliver to another"}, shown: "vnet0"},
 		input{field: "outputPort", class: "contradiction", value: "vnet0", says: []string{"leave it out"}},
 		input{field: "from", class: "contradiction", value: "any", says: []string{"leave it out"}},
 	)
 	// What is not there: refused by commands, Pending from a file.
 	unknown := func(i input) { all = append(all, i) }
 	unknown(input{field: "bridge", class: "unknown name", value: "br9", ways: byFlags | byStore, says: []string{"no such bridge", "br0"}, state: "Pending", reason: "BridgeMissing"})
-	unknown(input{field: "bridge", class: "unknown name", value: tapBridge, says: []string{"of this program's own"}, state: "Failed"})
+	unknown(input{field: "bridge", class: "unknown name", value: tapBridge, says: []string{"of this program's own"}, state: "Failed", reason: "Invalid"})
+	unknown(input{field: "bridge", class: "unknown name", value: tapBridge, with: map[string]any{"sources.ports": absent, "sources.all": true}, ways: byAdd | byFile, says: []string{"of this program's own"}, state: "Failed", reason: "Invalid"})
+	unknown(input{destination: true, field: "bridge", class: "unknown name", value: tapBridge, says: []string{"of this program's own"}, state: "Failed", reason: "Invalid"})
+	for _, port := range []string{"vnet0", "br0", "es-tun", "lo"} {
+		unknown(input{destination: true, field: "outputPort", class: "unknown name", value: port, with: map[string]any{"bridge": absent}, ways: byAdd})
+	}
 	unknown(input{field: "sources.ports", class: "unknown name", value: []any{"vnet9"}, ways: byFlags | byStore, says: []string{"vnet0", "--allow-missing"}, state: "Pending", reason: "SourceMissing"})
 	unknown(input{field: "sources.ports", class: "unknown name", value: []any{"iface-id=nobody"}, ways: byFlags | byStore, says: []string{"--allow-missing"}, state: "Pending", reason: "SourceMissing"})
 	unknown(input{field: "sources.ports", class: "unknown name", value: []any{"other0"}, says: []string{"is on bridge", "--bridge br1"}, state: "Pending", reason: "SourceMissing"})
 	unknown(input{field: "sources.ports", class: "unknown name", value: []any{"to1"}, says: []string{"patch port", "br1"}, state: "Pending", reason: "SourceMissing"})
 	unknown(input{field: "sources.ports", class: "unknown name", value: []any{"m0"}, with: map[string]any{"bridge": "br1"}, says: []string{"bond0"}, state: "Pending", reason: "SourceMissing"})
-	unknown(input{destination: true, field: "outputPort", class: "unknown name", value: "vnet9", ways: byFlags | byStore, says: []string{"vnet0"}, state: "Pending", reason: "OutputPortMissing"})
-	unknown(input{destination: true, field: "outputPort", class: "unknown name", value: "to1", says: []string{"patch"}, state: "Failed", reason: "OutputPortUnfit"})
+	unknown(input{destination: true, field: "outputPort", class: "unknown name", value: "vnet8", ways: byFlags | byStore, says: []string{"vnet0"}, state: "Pending", reason: "OutputPortMissing"})
+	unknown(input{destination: true, field: "outputPort", class: "unknown name", value: "to1", ways: byFlags | byYAML, says: []string{"patch"}})
+	unknown(input{destination: true, field: "outputPort", class: "unknown name", value: "bond0", with: map[string]any{"bridge": "br1"}, says: []string{"bond"}, state: "Failed", reason: "OutputPortUnfit"})
 	// At the limit: names that OVS could have, of ports that may come.
 	longest := strings.Repeat("p", 255)
 	all = append(all,
 		input{field: "sources.ports", class: "at", value: []any{longest, "iface-id=" + longest, "$(x)", "a;b"}, with: map[string]any{"allowMissing": true}},
 		input{field: "sources.ports", class: "above", value: []any{"iface-id=" + longest + "x"}, with: map[string]any{"allowMissing": true}, says: []string{"iface-id=ID"}},
 		input{field: "bridge", class: "at", value: longest, with: map[string]any{"allowMissing": true}},
-		input{destination: true, field: "outputPort", class: "at", value: longest, with: map[string]any{"allowMissing": true}},
+		input{destination: true, field: "outputPort", class: "at", value: longest[1:] + "q", with: map[string]any{"allowMissing": true}},
 	)
 	return all
 }
@@ -324,7 +330,7 @@ func numberInputs() []input {
 		input{field: "erspan.hardwareID", class: "contradiction", value: 5, with: map[string]any{"erspan.version": 1}, says: []string{"leave it out"}},
 		input{destination: true, field: "erspan.index", class: "contradiction", value: 5, with: map[string]any{"erspan.version": absent}, says: []string{"only version 1"}},
 		input{destination: true, field: "erspan.hardwareID", class: "contradiction", value: 5, with: map[string]any{"erspan.version": absent}, says: []string{"only version 2"}},
-		input{field: "erspan.sessionID", class: "duplicate", value: 6, says: []string{"taken", "give another session id"}, state: "Failed", reason: "Invalid"},
+		input{field: "erspan.sessionID", class: "duplicate", value: 6, says: []string{"taken", "give another session id"}},
 		input{destination: true, field: "dscp", class: "contradiction", value: 5, says: []string{"leave it out"}},
 		input{destination: true, field: "ttl", class: "contradiction", value: 5, says: []string{"leave it out"}},
 		input{destination: true, field: "snaplen", class: "contradiction", value: 100, says: []string{"leave it out"}},
@@ -388,13 +394,13 @@ func addressInputs() []input {
 		input{field: "collectors", class: "unknown name", value: []any{hostAddr}, says: []string{"this host", "another host"}, state: "Degraded", reason: "CollectorIsOwnAddress"},
 		input{field: "collectors", class: "wrong family", value: []any{collector6}, with: map[string]any{"origin": hostAddr}, shown: hostAddr, says: []string{"IPv4", "IPv6", "one session for each family"}},
 		input{field: "origin", class: "wrong family", value: hostAddr6, says: []string{"IPv4", "IPv6", "one session for each family"}},
-		input{field: "origin", class: "unknown name", value: "198.51.100.1", says: []string{hostAddr, "leave it out"}, state: "Degraded", reason: "NoSourceAddress"},
+		input{field: "origin", class: "unknown name", value: "198.51.100.1", says: []string{hostAddr, "leave it out"}, state: "Degraded", reason: "NoRoute"},
 		input{field: "origin", class: "empty", value: "", ways: byFlags | byYAML, says: []string{"address"}},
 		input{field: "origin", class: "at", value: hostAddr},
 		input{destination: true, field: "from", class: "missing", value: absent, ways: byAdd | byFile, says: []string{"is required", "or any"}},
 		input{destination: true, field: "from", class: "empty", value: "", says: []string{"or any"}},
 		input{destination: true, field: "from", class: "unknown name", value: "ANY", says: []string{"or any"}},
-		input{destination: true, field: "from", class: "at", value: "any"},
+		input{destination: true, field: "from", class: "at", value: "any", with: map[string]any{"erspan.sessionID": 78}},
 		input{destination: true, field: "from", class: "at", value: "2001:db8::77"},
 	)
 }
@@ -621,8 +627,8 @@ func (i input) object(name string) map[string]any {
 	return root
 }
 
-// stored is the session as the store has it, where no session is without an id.
-func (i input) stored(name string) map[string]any {
+// stored is the session as the store has it, where no session is without an id, and each has its own.
+func (i input) stored(name string, id int) map[string]any {
 	spec := i.object(name)
 	if i.field == "erspan.sessionID" || i.field == "erspan" {
 		return spec
@@ -632,8 +638,8 @@ func (i input) stored(name string) map[string]any {
 		header = map[string]any{}
 		spec["erspan"] = header
 	}
-	if header["sessionID"] == nil {
-		header["sessionID"] = 900
+	if !i.destination || header["sessionID"] == 77 {
+		header["sessionID"] = id
 	}
 	return spec
 }
@@ -682,8 +688,8 @@ func (i input) unsaid(message string) []string {
 		field = kind // match[0].deny
 	}
 	field = strconv.Quote(field[:min(len(field), 40)])
-	if i.field == "name" && strings.Contains(message, "session ") || i.shown == "sources.ports" {
-		field = "" // a session is called by its name; or the message is about another field
+	if i.field == "name" && strings.Contains(message, "session ") || i.field == "outputPort" && strings.Contains(message, "sources.ports") {
+		field = "" // a session is called by its name; or it is the other session that is said to be wrong
 	}
 	if flag := flagNames[i.field]; !strings.Contains(message, strings.Trim(field, `"`)) && (flag == "" || !strings.Contains(message, flag)) {
 		unsaid = append(unsaid, "the field: "+field)

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -117,7 +118,8 @@ func asJSON(v any) string {
 
 // run runs it. Attempts run at the same time.
 func (a attempt) run(s *scene, more ...string) (result, error) {
-	return s.tryPlain(a.stdin, append(more, a.args...)...)
+	flags := slices.IndexFunc(a.args, func(arg string) bool { return strings.HasPrefix(arg, "-") })
+	return s.tryPlain(a.stdin, slices.Insert(slices.Clone(a.args), flags, more...)...)
 }
 
 // tryPlain runs the binary that has no race detector; no test fails by it, so that several can run at the same time.
@@ -282,13 +284,17 @@ func badKeys() (keys map[string]string, says map[string]func(message string) []s
 		if i.ways&byStore == 0 || i.class == "at" || i.state != "" {
 			continue
 		}
-		name, spec := fmt.Sprintf("x%d", n), i.stored(fmt.Sprintf("x%d", n))
+		name, spec := fmt.Sprintf("x%d", n), i.stored(fmt.Sprintf("x%d", n), 7+n%1000)
 		if text, ok := i.value.(string); ok && i.field == "name" && i.class != "contradiction" {
 			name = text
 		}
 		put(name, asJSON(map[string]any{"slot": 1000 + n, "spec": spec}), i.unsaid)
 	}
-	good := input{}.stored
+	id := 1007
+	good := func(name string) map[string]any {
+		id = 1007 + (id+1)%16
+		return input{}.stored(name, id)
+	}
 	entry := func(name string, slot any, more map[string]any) string {
 		all := map[string]any{"slot": slot, "spec": good(name)}
 		maps.Copy(all, more)
@@ -368,5 +374,164 @@ func TestBadStoreKeys(t *testing.T) {
 	check()
 	if text := messageFault(strings.ReplaceAll("\n"+strings.TrimSuffix(s.plain("session", "list").stdout, "\n"), "\n", "\novs-erspan: ")[1:]); strings.Contains(text, "control") {
 		t.Errorf("the table %s", text)
+	}
+}
+
+// TestBadStoreKeysWithDaemon: the same while the daemon runs: it reports what is bad, goes on, and copies are as before.
+func TestBadStoreKeysWithDaemon(t *testing.T) {
+	s := newInputScene(t)
+	s.daemon().ready()
+	before := everything(s)
+	all, _ := badKeys()
+	keys := map[string]string{}
+	for n, key := range slices.Sorted(maps.Keys(all)) {
+		// The race detector is slow, and each field and class is in the table several times.
+		if len(key)+len(all[key]) < 10_000 && (n%4 == 0 || strings.HasPrefix(key, "ovs-erspan.session.k-")) {
+			keys[key] = all[key]
+		}
+	}
+	s.must(s.host.PutKeys(s.ctx, keys))
+	reported := func() (missing []string, rows lab.Rows) {
+		rows, err := s.host.DumpRows(s.ctx)
+		s.must(err)
+		i := slices.IndexFunc(rows, func(r lab.Row) bool { return r.Table == "Open_vSwitch" })
+		ids := rows[i].ExternalIDs()
+		for key := range keys {
+			status := ids["ovs-erspan.status."+strings.TrimPrefix(key, "ovs-erspan.session.")]
+			if !strings.Contains(status, `"state":"Failed","reason":"Invalid","message":"`) {
+				missing = append(missing, key+": "+status)
+			}
+		}
+		return missing, rows
+	}
+	s.must(lab.Until(s.ctx, "the daemon has reported each bad key", func(context.Context) error {
+		if missing, _ := reported(); len(missing) > 0 {
+			return fmt.Errorf("of %d keys %d are not reported, such as %.200q", len(keys), len(missing), missing[0])
+		}
+		return nil
+	}))
+	for _, name := range []string{"src", "taken", "dst"} {
+		if state, reason := s.state(name); state != "Active" {
+			t.Errorf("%s is %s, %s", name, state, reason)
+		}
+	}
+	after := everything(s)
+	for _, all := range []map[string][]string{before, after} {
+		all["rows"] = slices.DeleteFunc(all["rows"], func(line string) bool { return strings.HasPrefix(line, "Open_vSwitch ") })
+	}
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("bad keys changed something (-before +after):\n%s", diff)
+	}
+	s.copies(2)
+	// A good key among the bad ones is put in force.
+	s.add("more", "--source", "vnet0")
+	s.copies(3)
+}
+
+// TestUnfitStoreKeys: a session in the store that is well-formed, but does not fit this host or the other sessions, says
+// why it is not in force; the others stay as they are.
+func TestUnfitStoreKeys(t *testing.T) {
+	s := newInputScene(t)
+	keys, want := map[string]string{}, map[string]input{}
+	for n, i := range inputs() {
+		if i.ways&byStore == 0 || i.state == "" {
+			continue
+		}
+		name := fmt.Sprintf("z%d", n)
+		spec := i.stored(name, 7+n%1000)
+		keys["ovs-erspan.session."+name], want[name] = asJSON(map[string]any{"slot": 1000 + n, "spec": spec}), i
+	}
+	s.must(s.host.PutKeys(s.ctx, keys))
+	if r := s.oe("run", "--once"); r.code != 3 {
+		t.Errorf("run --once: exit %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	sessions := s.listed()
+	for name, i := range want {
+		got := sessions[name].Status
+		if got.State != i.state || i.reason != "" && got.Reason != i.reason || got.Message == "" {
+			t.Errorf("%s: %s is %s, %s (%s), want %s, %s", i, name, got.State, got.Reason, got.Message, i.state, i.reason)
+		}
+	}
+	for _, name := range []string{"src", "taken", "dst"} {
+		if got := sessions[name].Status; got.State != "Active" {
+			t.Errorf("%s is %s, %s: %s", name, got.State, got.Reason, got.Message)
+		}
+	}
+	t.Logf("%d sessions", len(want))
+}
+
+// TestLimitsAreTaken: what stands exactly at a limit is taken, by every way in.
+func TestLimitsAreTaken(t *testing.T) {
+	s := newInputScene(t)
+	var (
+		list  []any
+		names []string
+	)
+	ids := map[string]bool{}
+	for n, i := range inputs() {
+		if i.class != "at" || i.ways&byFile != byFile {
+			continue
+		}
+		name := fmt.Sprintf("l%d", n)
+		spec := i.object(name)
+		header, _ := spec["erspan"].(map[string]any)
+		if i.field == "erspan.sessionID" && ids[fmt.Sprint(i.destination, i.value)] {
+			continue // 1023 and 0x3ff
+		}
+		ids[fmt.Sprint(i.destination, i.value)] = true
+		if i.destination && i.field != "erspan.sessionID" {
+			header["sessionID"] = 100 + len(list)
+		}
+		list, names = append(list, spec), append(names, name)
+	}
+	doc := asJSON(map[string]any{"apiVersion": "ovs-erspan/v1", "sessions": list})
+	r, err := s.tryPlain(doc, "apply", "-f", "-")
+	s.must(err)
+	if r.code != 0 && r.code != 3 {
+		t.Fatalf("apply: exit %d: %.3000s", r.code, r.stderr)
+	}
+	check := func(way string) {
+		t.Helper()
+		sessions := s.listed()
+		active := 0
+		for _, name := range names {
+			switch got := sessions[name].Status; {
+			case got.State == "Active":
+				active++
+			case got.State != "Pending" && got.State != "Degraded" || got.Reason != "SourceMissing" && got.Reason != "BridgeMissing" && got.Reason != "OutputPortMissing":
+				t.Errorf("%s: %s is %s, %s: %s", way, name, got.State, got.Reason, got.Message)
+			}
+		}
+		t.Logf("%s: %d sessions, %d of them Active", way, len(names), active)
+	}
+	check("apply")
+
+	// The same as keys that somebody writes by hand.
+	rows, err := s.host.DumpRows(s.ctx)
+	s.must(err)
+	keys := map[string]string{}
+	for key, value := range rows[slices.IndexFunc(rows, func(r lab.Row) bool { return r.Table == "Open_vSwitch" })].ExternalIDs() {
+		if name, ok := strings.CutPrefix(key, "ovs-erspan.session."); ok && slices.Contains(names, name) {
+			keys[key] = value
+		}
+	}
+	s.plain(append([]string{"session", "remove"}, names...)...)
+	s.must(s.host.PutKeys(s.ctx, keys))
+	s.plain("run", "--once")
+	check("by hand")
+	s.plain(append([]string{"session", "remove"}, names...)...)
+
+	// One at a time by flags, and by a file.
+	for _, w := range inParallel(attempts(func(i input) bool { return i.class == "at" }), func(a attempt) string {
+		r, err := a.run(s, "--dry-run")
+		if err != nil {
+			return err.Error()
+		}
+		if r.code != 0 {
+			return fmt.Sprintf("exit %d: %.500s", r.code, r.stderr)
+		}
+		return ""
+	}) {
+		t.Error(w)
 	}
 }

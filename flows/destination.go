@@ -89,6 +89,9 @@ func (pl *planned) findOutput(in Input) (datapath string, ok bool) {
 	}
 	port := b.Ports[s.OutputPort]
 	switch {
+	case Ours(b.ExternalIDs):
+		fail(out, ReasonInvalid, fmt.Sprintf("bridge %q is a tap bridge of this program's own", s.Bridge))
+		return "", false
 	case port == nil:
 		out.State, out.Reason, out.Message = session.Pending, ReasonOutputMissing, fmt.Sprintf("bridge %q has no port %q", s.Bridge, s.OutputPort)
 		return "", false

@@ -218,6 +218,10 @@ func (pl *planned) findSources(state State, delivered []string) bool {
 		out.State, out.Reason, out.Message = session.Pending, ReasonBridgeMissing, fmt.Sprintf("there is no bridge %q", s.Bridge)
 		return false
 	}
+	if Ours(pl.bridge.ExternalIDs) { // commands refuse it; a key that somebody wrote by hand may say so
+		fail(out, ReasonInvalid, fmt.Sprintf("bridge %q is a tap bridge of this program's own, whose copies must not be copied again", s.Bridge))
+		return false
+	}
 	ports, missing := ResolveSources(s.Session, pl.bridge, delivered...)
 	var changed []string
 	ports = slices.DeleteFunc(ports, func(port *Port) bool {

@@ -104,6 +104,10 @@ func readWish(externalIDs map[string]string, reader *memoReader) (session.Wish, 
 			taken[s.Slot] = s.Name
 		}
 	}
+	for name, fault := range conflicts(wish) {
+		broken(sessionPrefix+name, name, fault)
+	}
+	wish.Sessions = slices.DeleteFunc(wish.Sessions, func(s session.Stored) bool { return wish.Broken[s.Name] != nil })
 	wish.InForce, _ = readGeneration(externalIDs[inForceKey])
 	if text, ok := externalIDs[generationKey]; ok {
 		if wish.Generation, ok = readGeneration(text); !ok {
@@ -115,7 +119,24 @@ func readWish(externalIDs map[string]string, reader *memoReader) (session.Wish, 
 	return wish, taken
 }
 
-// bySeniority puts first, of two sessions that claim the same slot, the one that had it: a key that somebody wrote by hand
+// conflicts are the faults of sessions that cannot stand beside others. Commands let none in.
+func conflicts(wish session.Wish) map[string]error {
+	all := make([]session.Session, len(wish.Sessions))
+	for i, s := range wish.Sessions {
+		all[i] = s.Session
+	}
+	slices.SortStableFunc(all, func(a, b session.Session) int { return bySeniority(wish.Status, a.Name, b.Name) })
+	faults := map[string]error{}
+	for _, err := range session.Flatten(session.CheckSet(all)) {
+		var fault *session.FieldError
+		if errors.As(err, &fault) && faults[fault.Session] == nil { // always so; it names the later of two
+			faults[fault.Session] = err
+		}
+	}
+	return faults
+}
+
+// bySeniority puts first, of two sessions that claim the same, the one that had it: a key that somebody wrote by hand
 // takes nothing away from a session that is in force. So a session counts that was reported, other than as invalid.
 func bySeniority(status map[string]session.Status, a, b string) int {
 	reported := func(name string) int {

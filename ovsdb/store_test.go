@@ -2,6 +2,7 @@ package ovsdb_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -23,14 +24,20 @@ import (
 func newSession(name string) session.Stored {
 	return session.Stored{Session: session.Session{
 		Name: name, Bridge: "br0", Sources: session.Sources{Ports: []string{"p1"}},
-		Collectors: []netip.Addr{netip.MustParseAddr("192.0.2.9")},
+		Collectors: []netip.Addr{collector(name)},
 		ERSPAN:     session.ERSPAN{Version: 1, SessionID: ptr(7)},
 	}}
 }
 
+// collector is the session's own: two with the same one and the same id would not stand beside each other.
+func collector(name string) netip.Addr {
+	sum := sha256.Sum256([]byte(name))
+	return netip.AddrFrom4([4]byte{198, 18, sum[0], sum[1]})
+}
+
 // text is what newSession is in the store.
 func text(name string, slot int) string {
-	return fmt.Sprintf(`{"slot":%d,"spec":{"name":%q,"bridge":"br0","sources":{"ports":["p1"]},"collectors":["192.0.2.9"],"erspan":{"version":1,"sessionID":7}}}`, slot, name)
+	return fmt.Sprintf(`{"slot":%d,"spec":{"name":%q,"bridge":"br0","sources":{"ports":["p1"]},"collectors":[%q],"erspan":{"version":1,"sessionID":7}}}`, slot, name, collector(name).String())
 }
 
 func wish(t testing.TB, db *ovsdb.DB) session.Wish {
@@ -267,7 +274,7 @@ func TestStoreReportsWhatIsBroken(t *testing.T) {
 		"UPPER":      {text("UPPER", 9), "UPPER"},
 		"":           {text("", 10), "name"},
 		"wrongrange": {strings.Replace(text("wrongrange", 2), `"sessionID":7`, `"sessionID":1024`, 1), "1024"},
-		"wrongaddr":  {strings.Replace(text("wrongaddr", 12), "192.0.2.9", "nowhere", 1), "nowhere"},
+		"wrongaddr":  {strings.Replace(text("wrongaddr", 12), collector("wrongaddr").String(), "nowhere", 1), "nowhere"},
 	}
 	set := make(map[string]string)
 	for name, b := range broken {

@@ -1,6 +1,9 @@
 package session
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // How destination sessions share what arrives.
 //
@@ -59,10 +62,10 @@ func checkOrder(all []Session) []error {
 			continue
 		}
 		id := *s.ERSPAN.SessionID
-		for _, other := range byID[id] {
-			if other.Specificity() == s.Specificity() && meet(other, s) {
-				errs = append(errs, tie(other, s))
-			}
+		i := slices.IndexFunc(byID[id], func(other Session) bool { return other.Specificity() == s.Specificity() && meet(other, s) })
+		if i >= 0 {
+			errs = append(errs, tie(byID[id][i], s))
+			continue
 		}
 		byID[id] = append(byID[id], s)
 	}

@@ -67,32 +67,37 @@ func checkCollectorIDs(all []Session) []error {
 // checkDelivery looks at the ports of destination sessions. Open vSwitch has a port's name once, whatever its bridge.
 func checkDelivery(all []Session) []error {
 	var errs []error
-	first := map[string]Session{}
+	delivered := map[string]Session{} // by port, the first that delivers there
+	mirrored := map[string]string{}   // by port, the first that mirrors it
 	for _, s := range all {
+		if s.isSource() {
+			for i, p := range s.Sources.Ports {
+				if d, ok := delivered[p]; ok {
+					errs = append(errs, &FieldError{Session: s.Name, Field: fmt.Sprintf("sources.ports[%d]", i), Value: p,
+						Reason: fmt.Sprintf("session %q delivers to this port, and what it delivers would be mirrored again", d.Name),
+						Remedy: "mirror another port, or deliver to another"})
+				} else if mirrored[p] == "" {
+					mirrored[p] = s.Name
+				}
+			}
+			continue
+		}
 		if s.Type != Destination || s.OutputPort == "" {
 			continue
 		}
-		other, seen := first[s.OutputPort]
-		if !seen {
-			first[s.OutputPort] = s
-			continue
-		}
-		if other.Bridge != s.Bridge {
-			errs = append(errs, &FieldError{Session: s.Name, Field: "outputPort", Value: s.OutputPort,
-				Reason: fmt.Sprintf("session %q has the same port %s, this one %s", other.Name, where(other.Bridge), where(s.Bridge)),
-				Remedy: "give both the same bridge"})
-		}
-	}
-	for _, s := range all {
-		if !s.isSource() {
-			continue
-		}
-		for i, p := range s.Sources.Ports {
-			if d, ok := first[p]; ok {
-				errs = append(errs, &FieldError{Session: s.Name, Field: fmt.Sprintf("sources.ports[%d]", i), Value: p,
-					Reason: fmt.Sprintf("session %q delivers to this port, and what it delivers would be mirrored again", d.Name),
-					Remedy: "mirror another port, or deliver to another"})
-			}
+		e := &FieldError{Session: s.Name, Field: "outputPort", Value: s.OutputPort}
+		other, seen := delivered[s.OutputPort]
+		switch {
+		case mirrored[s.OutputPort] != "":
+			e.Reason = fmt.Sprintf("session %q mirrors this port, and what is delivered would be mirrored again", mirrored[s.OutputPort])
+			e.Remedy = "deliver to another port, or mirror another"
+			errs = append(errs, e)
+		case seen && other.Bridge != s.Bridge:
+			e.Reason = fmt.Sprintf("session %q has the same port %s, this one %s", other.Name, where(other.Bridge), where(s.Bridge))
+			e.Remedy = "give both the same bridge"
+			errs = append(errs, e)
+		case !seen:
+			delivered[s.OutputPort] = s
 		}
 	}
 	return errs

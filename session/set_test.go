@@ -63,6 +63,9 @@ func TestCheckSet(t *testing.T) {
 			`session "a": name a: another session has this name; give each session a name of its own`,
 		}},
 		{"a port that is delivered to is mirrored", []Session{source("a", 1, "192.0.2.9"), onBridge(from("d"), "vnet0", "br0")}, []string{
+			`session "d": outputPort vnet0: session "a" mirrors this port, and what is delivered would be mirrored again; deliver to another port, or mirror another`,
+		}},
+		{"a port that is mirrored is delivered to", []Session{onBridge(from("d"), "vnet0", "br0"), source("a", 1, "192.0.2.9")}, []string{
 			`session "a": sources.ports[0] vnet0: session "d" delivers to this port, and what it delivers would be mirrored again; mirror another port, or deliver to another`,
 		}},
 		{"several deliver to one port", []Session{onBridge(from("d"), "p", "br0"), onBridge(from("dd"), "p", "br0")}, nil},
