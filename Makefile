@@ -4,10 +4,11 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 GO ?= go
 # Tests that make network namespaces need root; -exec runs only the test programs as root, not the compiler.
 ifneq ($(SUDO),)
-EXEC := -exec "sudo --preserve-env=PATH,CI,HOME"
+EXEC := -exec "sudo --preserve-env=PATH,CI,HOME,DOCKER_HOST,BASE,SUITE"
 endif
 
-.PHONY: all build demo test test-unit test-e2e test-kernel lint docs bench packages setup clean
+.PHONY: all build demo test test-unit test-e2e test-kernel test-containers lint docs bench packages setup setup-containers \
+	try try-down clean
 
 all: build
 
@@ -18,10 +19,14 @@ build:
 setup:
 	@scripts/setup.sh
 
+# Where this fails, test-containers says what is not to be had, and is a failure in CI.
+setup-containers:
+	-@scripts/setup.sh --containers
+
 demo: setup build
 	@$(SUDO) bin/ovs-erspan demo
 
-test: setup lint test-unit test-e2e test-kernel
+test: setup setup-containers lint test-unit test-e2e test-kernel test-containers
 
 # Everything but the end-to-end scenarios. Some of these tests start a private ovsdb-server, and those of the lab make
 # network namespaces.
@@ -38,12 +43,17 @@ KERNEL_TESTS ?= ^(TestSuperFrames|TestStreamIsReassembled|TestLinux.*|TestHeader
 test-kernel: setup
 	$(GO) run ./e2e/vm -- -test.v -test.run '$(KERNEL_TESTS)'
 
+# On Docker or Podman, whichever runs; else on a Podman that the tests start. A module of its own (e2e/containers).
+test-containers: setup-containers build
+	cd e2e/containers && $(GO) test -count=1 $(EXEC) -timeout 10m .
+
 # scripts/check-imports.sh holds the import table of docs/architecture.md.
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags faults ./cmd/ovs-erspan
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	cd e2e/containers && $(GO) vet ./... && $(GO) tool -modfile=../../tools/go.mod staticcheck ./...
 	scripts/check-imports.sh
 
 # The CLI reference is generated from the commands themselves.
@@ -53,6 +63,13 @@ docs:
 
 bench:
 	$(GO) test $(EXEC) -run '^$$' -bench . -benchtime 1x -timeout 30m ./e2e
+
+# Two Open vSwitch hosts, a guest and a collector in containers, to play with (docs/try-it.md).
+try:
+	@scripts/try.sh up
+
+try-down:
+	@scripts/try.sh down
 
 # Debian and RPM packages, in dist/.
 packages:

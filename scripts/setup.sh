@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what building, testing and the demo need and this machine lacks: Open vSwitch, tshark, tcpdump and friends.
 #
-#   scripts/setup.sh             install what is missing
-#   scripts/setup.sh --check     only say what is missing (exit 1 if anything is)
+#   scripts/setup.sh                  install what is missing
+#   scripts/setup.sh --containers     also what the container tier of the tests needs: Podman, where no engine runs
+#   scripts/setup.sh --check          only say what is missing (exit 1 if anything is)
 #
 # It installs Debian/Ubuntu packages by name, as root or through sudo, and never lets a package start a service:
 # a test machine must not suddenly run an Open vSwitch of its own. When nothing is missing it does nothing.
@@ -34,13 +35,39 @@ depmod kmod
 LIST
 }
 
+# The container tier takes an engine that runs; else it starts a Podman of its own, in namespaces of its own.
+container_needs() {
+  if docker info >/dev/null 2>&1; then
+    docker compose version >/dev/null 2>&1 || echo docker-compose docker-compose
+    return
+  fi
+  cat <<'LIST'
+podman podman
+podman-compose podman-compose
+runc runc
+/usr/lib/podman/netavark netavark
+/usr/lib/podman/aardvark-dns aardvark-dns
+iptables iptables
+mmdebstrap mmdebstrap
+LIST
+}
+
+check= containers=
+for argument in "$@"; do
+  case $argument in
+    --check) check=yes ;;
+    --containers) containers=yes ;;
+    *) echo "setup: \"$argument\": want --check or --containers" >&2; exit 2 ;;
+  esac
+done
+
 # Daemons live in /usr/sbin, which a plain user's PATH may lack.
 PATH=$PATH:/usr/sbin:/sbin
 
 missing=()
 while read -r proof package; do
   command -v "$proof" >/dev/null 2>&1 || missing+=("$package")
-done < <(needs)
+done < <(needs; [ -z "$containers" ] || container_needs)
 # Debian's own interpreter: another python3 in PATH does not see Debian's packages.
 /usr/bin/python3 -c 'import scapy' >/dev/null 2>&1 || missing+=(python3-scapy)
 # The race detector needs cgo, and cgo a C library to build against.
@@ -51,7 +78,7 @@ if [ ${#missing[@]} -eq 0 ]; then
 fi
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
 
-if [ "${1:-}" = --check ]; then
+if [ -n "$check" ]; then
   echo "setup: missing packages: ${missing[*]}"
   exit 1
 fi
