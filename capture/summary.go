@@ -15,6 +15,9 @@ func appendSummary(b []byte, p *erspan.Packet) []byte {
 	if p.InnerIsIP() {
 		return appendIP(b, frame)
 	}
+	if b, ok := appendProbe(b, p); ok {
+		return b
+	}
 	if len(frame) < erspan.EthernetHeaderLen {
 		b = append(b, "[|ether] length "...)
 		return strconv.AppendInt(b, int64(p.InnerLen), 10)

@@ -19,6 +19,7 @@ const (
 	typeError            = 1
 	typeEchoRequest      = 2
 	typeEchoReply        = 3
+	typePacketOut        = 13
 	typeFlowMod          = 14
 	typeMultipartRequest = 18
 	typeMultipartReply   = 19

@@ -12,13 +12,15 @@ flows      session erspan
 ovsdb      session flows
 openflow   flows
 doctor     session flows
-trace      erspan session flows
+trace      erspan session flows probe
 vswitchd
 underlay   flows
 controller session flows
 metrics    session flows controller
-capture    erspan session
-cmd/ovs-erspan erspan session flows doctor trace ovsdb openflow vswitchd underlay controller metrics capture e2e/lab
+capture    erspan session probe
+probe
+compose
+cmd/ovs-erspan erspan session flows doctor trace ovsdb openflow vswitchd underlay controller metrics capture probe compose e2e/lab
 cmd/ovs-erspan-extcap erspan session capture
 e2e/lab
 e2e/vm e2e/vm/judge
@@ -32,6 +34,7 @@ github.com/digitalocean/go-openvswitch openflow
 github.com/vishvananda/netlink underlay|e2e/lab
 github.com/safchain/ethtool underlay
 github.com/prometheus/client_golang metrics
+github.com/gopacket/gopacket/layers compose
 '
 
 failed=0

@@ -55,6 +55,9 @@ var (
 	erspanField  = regexp.MustCompile(`erspan\(([^)]*)\)`)
 )
 
+// notPorts are the actions of one word that are no output.
+var notPorts = map[string]bool{"drop": true, "pop_vlan": true, "pop_eth": true, "pop_nsh": true, "ct": true, "ct_clear": true}
+
 // Headers are the tunnel headers of datapath actions, one for each packet that leaves in a tunnel.
 func Headers(actions string) []Header {
 	var (
@@ -88,7 +91,7 @@ func Headers(actions string) []Header {
 			if tunnel = nil; ok {
 				tunnel = &h
 			}
-		case portAction.MatchString(a) && a != "drop":
+		case !notPorts[a] && portAction.MatchString(a):
 			if tunnel != nil {
 				h := *tunnel
 				h.MaxLen = cut

@@ -18,12 +18,20 @@ type Copy struct {
 	Steps []string `json:"steps"`
 	// Filter is the rule that decided, in words; "" where there is none or none was reached.
 	Filter string `json:"filter,omitempty"`
+	// Met are our flows that took it, by stage.
+	Met []Met `json:"met,omitempty"`
 	// LostAt is the stage at which it ends (guard, filter, encapsulate, tunnel, terminate, deliver), "" where it goes all
 	// the way, and Lost is why.
 	LostAt string `json:"lostAt,omitempty"`
 	Lost   string `json:"lost,omitempty"`
 	// Sends is what becomes of it at each collector.
 	Sends []Send `json:"sends,omitempty"`
+}
+
+// Met is a flow of ours that a copy met.
+type Met struct {
+	Stage  string       `json:"stage"`
+	Cookie flows.Cookie `json:"cookie"`
 }
 
 // Send is what a collector would get.
@@ -89,7 +97,8 @@ func (f *follower) find(want func(flows.Stage, uint32) bool) *Visit {
 }
 
 func (f *follower) follow(tap *flows.Tap) Copy {
-	c := Copy{Tap: tap.TapPort, Direction: tap.Direction}
+	c := Copy{Tap: tap.TapPort, Direction: tap.Direction, Met: []Met{{"tap", flows.NewCookie(flows.StageArrived, uint32(tap.OFPort))}}}
+	meet := func(stage string, v *Visit) { c.Met = append(c.Met, Met{stage, v.Cookie}) }
 	say := func(format string, args ...any) { c.Steps = append(c.Steps, fmt.Sprintf(format, args...)) }
 	lose := func(stage, format string, args ...any) Copy {
 		c.LostAt, c.Lost = stage, fmt.Sprintf(format, args...)
@@ -107,6 +116,7 @@ func (f *follower) follow(tap *flows.Tap) Copy {
 	if passed == nil {
 		return lose("guard", "no flow hands it to the session (cookie %s is missing)", flows.NewCookie(flows.StageTapped, uint32(tap.OFPort)))
 	}
+	meet("guard", passed)
 	if passed.Cookie.Stage() == flows.StageTappedStrip {
 		say("guard: passes; VLAN %d, which the source's wire does not have, is taken off", tap.Strip)
 	} else {
@@ -117,6 +127,7 @@ func (f *follower) follow(tap *flows.Tap) Copy {
 		if v == nil {
 			return lose("filter", "no flow of the session takes it")
 		}
+		meet("filter", v)
 		c.Filter = flows.RuleOf(f.session, v.Cookie.Stage())
 		if _, drops := v.Cookie.Stage().Filters(); drops {
 			return lose("filter", "dropped: %s", c.Filter)
@@ -133,6 +144,7 @@ func (f *follower) follow(tap *flows.Tap) Copy {
 	if sent == nil {
 		return lose("encapsulate", "no flow of the session takes it in table %s", flows.TableEncapsulate)
 	}
+	meet("encapsulate", sent)
 	say("encapsulate: %s", headerText(f.session))
 	f.sends(&c, sent, tap)
 	for _, s := range c.Sends {
@@ -247,6 +259,14 @@ func FollowFrame(run Run, s session.Session, out *flows.Outcome) Copy {
 			if v.Cookie.Stage() == flows.StageTerminated {
 				slot = v.Cookie.Slot()
 			}
+		}
+	}
+	for _, m := range []struct {
+		name  string
+		stage flows.Stage
+	}{{"tunnel", flows.StageReceived}, {"read-header", flows.StageHeader}, {"terminate", flows.StageTerminated}, {"deliver", flows.StageDelivered}} {
+		if v := met[m.stage]; v != nil {
+			c.Met = append(c.Met, Met{m.name, v.Cookie})
 		}
 	}
 	if met[flows.StageReceived] == nil {

@@ -22,6 +22,7 @@ type captureFlags struct {
 	duration time.Duration
 	to       string
 	buffer   int
+	answer   bool
 }
 
 func newCaptureCommand(a *app) *cobra.Command {
@@ -34,7 +35,11 @@ func newCaptureCommand(a *app) *cobra.Command {
 through a device on which a program listens that cannot decode ERSPAN.
 
 It ends after -c packets, after --duration, or with Ctrl-C, and then says on standard error what was received, what the
-kernel dropped and which sequence numbers are missing; so it does while it runs on SIGUSR1. It needs cap_net_raw.`,
+kernel dropped and which sequence numbers are missing; so it does while it runs on SIGUSR1. It needs cap_net_raw.
+
+--answer-probes answers the probes of 'ovs-erspan session verify', which so learns that they arrived, with which header and
+after which time: a UDP packet of 58 bytes to the address that the ERSPAN came from, at a port of 49152 and above, at most
+100 a second, and for probes only. Without it nothing is ever sent.`,
 		Example: `  # what comes in on eth1
   ovs-erspan capture -i eth1
 
@@ -46,6 +51,9 @@ kernel dropped and which sequence numbers are missing; so it does while it runs 
 
   # the last ten files of 100 MB
   ovs-erspan capture -i eth1 -w inner.pcapng -b filesize:100000 -b files:10
+
+  # the other end of 'ovs-erspan session verify web'
+  ovs-erspan capture -i eth1 --answer-probes
 
   # for a program that knows no ERSPAN
   ip link add mirror type veth peer name sensor && ip link set mirror up && ip link set sensor up
@@ -60,6 +68,7 @@ kernel dropped and which sequence numbers are missing; so it does while it runs 
 	flags.StringVarP(&f.device, "interface", "i", "any", "Ethernet device to receive from; any is all of them")
 	flags.DurationVar(&f.duration, "duration", 0, "stop after this long, such as 30s")
 	flags.StringVar(&f.to, "to", "", "send the mirrored frames out through this device (a veth or TAP)")
+	flags.BoolVar(&f.answer, "answer-probes", false, "tell 'session verify' that its probes have arrived: a UDP packet to the sender of each")
 	flags.IntVar(&f.buffer, "buffer", capture.DefaultBuffer>>20, "MiB of memory for packets that wait to be read, 2 to 1024")
 	return cmd
 }
@@ -104,6 +113,11 @@ func runCapture(ctx context.Context, a *app, f *captureFlags) error {
 		if inject != nil {
 			sink = capture.MultiSink{inject, shown}
 		}
+	}
+	var answerer *capture.Answerer
+	if f.answer {
+		answerer = capture.NewAnswerer()
+		sink = capture.MultiSink{answerer, sink}
 	}
 	if f.duration > 0 {
 		var cancel context.CancelFunc
@@ -153,7 +167,18 @@ func runCapture(ctx context.Context, a *app, f *captureFlags) error {
 	kernel, statsErr := live.Stats()
 	err = finish(errors.Join(err, statsErr), output, kernel.Received, kernel.Dropped)
 	a.printReceived(live, decoder, inject, true)
+	if answerer != nil {
+		a.printAnswered(answerer)
+	}
 	return err
+}
+
+func (a *app) printAnswered(answerer *capture.Answerer) {
+	fmt.Fprintf(a.err, "%d probes answered, %d not", answerer.Answered, answerer.Unanswered+answerer.Failed)
+	if answerer.Err != nil {
+		fmt.Fprintf(a.err, " (%v)", answerer.Err)
+	}
+	fmt.Fprintln(a.err)
 }
 
 // printReceived shows the counters on standard error, and at the end what they hint at.

@@ -22,6 +22,7 @@ func newSessionCommand(a *app) *cobra.Command {
 		newSessionListCommand(a),
 		newSessionShowCommand(a),
 		newSessionTraceCommand(a),
+		newSessionVerifyCommand(a),
 		newSessionRemoveCommand(a),
 		newSessionEnableCommand(a),
 		newSessionDisableCommand(a),

@@ -171,7 +171,7 @@ func (h *host) tracePacket(ctx context.Context, o observed, s session.Stored, pa
 		}
 		met := map[string]bool{}
 		for _, e := range entries {
-			printed, err := vswitchd.New(h.app.rundir).Trace(ctx, e.bridge, e.flow, nil)
+			printed, err := vswitchd.New(h.app.rundir).Trace(ctx, e.bridge, e.flow)
 			if err != nil {
 				return tracePacketError(packet, err)
 			}
