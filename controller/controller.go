@@ -52,7 +52,7 @@ type Vswitchd interface {
 	// Version is that of the ovs-vswitchd that runs.
 	Version(ctx context.Context) (string, error)
 	// Trace has it tell what it would do with a packet.
-	Trace(ctx context.Context, bridge, flow string, packet []byte) (string, error)
+	Trace(ctx context.Context, bridge, flow string) (string, error)
 	WaitRevalidated(ctx context.Context, touch func(context.Context) error) error
 	// SetNeighbor has native tunnels know the link-layer address of a next hop that is reached through a bridge.
 	SetNeighbor(ctx context.Context, bridge string, hop netip.Addr, address string) error

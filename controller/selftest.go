@@ -95,7 +95,7 @@ func (c *Controller) selfTest(ctx context.Context, datapath string) (harm string
 			return "", err
 		}
 	}
-	trace, err := c.Vswitchd.Trace(ctx, test.Bridge, test.Packet, nil)
+	trace, err := c.Vswitchd.Trace(ctx, test.Bridge, test.Packet)
 	if err != nil {
 		return "", err
 	}

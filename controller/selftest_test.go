@@ -25,9 +25,9 @@ type altered struct {
 	traces  int
 }
 
-func (a *altered) Trace(ctx context.Context, bridge, flow string, packet []byte) (string, error) {
+func (a *altered) Trace(ctx context.Context, bridge, flow string) (string, error) {
 	a.traces++
-	return a.trace(a.Client.Trace(ctx, bridge, flow, packet))
+	return a.trace(a.Client.Trace(ctx, bridge, flow))
 }
 
 func (a *altered) Version(context.Context) (string, error) { return a.version, nil }

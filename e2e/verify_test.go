@@ -166,6 +166,7 @@ func TestVerifyFilters(t *testing.T) {
 	s.add("six", "--source", "vnet0", "--session-id", "2", "--match-both-ways", "udp6,ipv6_dst=2001:db8:1::/64,udp_dst=53")
 	s.add("macs", "--source", "vnet0", "--session-id", "3", "--match", "dl_src=50:54:00:00:00:05,dl_type=0x88cc")
 	s.add("denied", "--source", "vnet0", "--deny", "dl_type=0x88b5")
+	s.add("slow", "--source", "vnet0", "--max-rate", "100pps")
 	s.add("access", "--source", "vnet1", "--erspan-version", "2", "--direction", "egress")
 	receiver := s.startCapture("--answer-probes", "-o", "json")
 	for name, want := range map[string]string{
@@ -184,6 +185,12 @@ func TestVerifyFilters(t *testing.T) {
 	}
 	if p := s.verify(0, "access", "--wait", "20s"); p.Verdict != "arrived" {
 		t.Errorf("an access port: %+v", p)
+	}
+	if p := s.verify(0, "slow", "--wait", "20s"); p.Verdict != "arrived" || len(p.Taps[0].Counted) != 4 || p.Taps[0].Counted[2].Stage != "limit" {
+		t.Errorf("a session with a maximal rate: %+v", p)
+	}
+	if v := s.trace(0, "slow"); !slices.Contains(v.names(), "limit") {
+		t.Errorf("a session with a maximal rate: %q", v.names())
 	}
 	wire := s.capture(s.collector, "eth0", "proto 47")
 	if p := s.verify(0, "https", "--packet", "tcp,nw_src=192.168.7.7,tp_dst=443,dl_vlan=9", "--wait", "20s"); p.Verdict != "arrived" {

@@ -47,6 +47,10 @@ func tunnelName(s session.Session, collector netip.Addr, datapath string) string
 	return "es-tun"
 }
 
+// AlwaysCuts tells whether every output to a tunnel of this tap bridge cuts: on the kernel's datapath only those do that
+// have to.
+func AlwaysCuts(tapBridge string) bool { return tapBridge == tapBridgeNames["netdev"] }
+
 func tunnelOptions(s session.Session, collector netip.Addr) map[string]string {
 	options := map[string]string{"remote_ip": "flow", "key": "flow", "erspan_ver": "flow"}
 	if !ownTunnel(s) {

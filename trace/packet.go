@@ -140,6 +140,14 @@ func (f *follower) follow(tap *flows.Tap) Copy {
 		}
 		say("limit: passes unless copies come faster than %s", f.session.MaxRate)
 	}
+	if f.out.Limited {
+		v := f.find(func(st flows.Stage, n uint32) bool { return st == flows.StageLimit && n == f.out.Slot })
+		if v == nil {
+			return lose("limit", "no flow of the session takes it in table %s", flows.TableLimit)
+		}
+		meet("limit", v)
+		say("limit: passes, unless copies come faster than %s", f.session.MaxRate)
+	}
 	sent := f.find(func(st flows.Stage, n uint32) bool { return st == flows.StageSent && n == f.out.Slot })
 	if sent == nil {
 		return lose("encapsulate", "no flow of the session takes it in table %s", flows.TableEncapsulate)
@@ -233,7 +241,7 @@ func (f *follower) wrong(h Header, co flows.CollectorOutcome, tap *flows.Tap) st
 	}
 	check("TTL", h.TTL, ttl)
 	check("DSCP", h.TOS>>2, valueOf(f.session.DSCP))
-	if h.MaxLen == 0 || h.MaxLen > co.MaxLen {
+	if h.MaxLen > co.MaxLen || h.MaxLen == 0 && flows.AlwaysCuts(f.out.TapBridge) {
 		check("maximum length", h.MaxLen, co.MaxLen)
 	}
 	if o := f.session.Origin; o.IsValid() && h.Source.IsValid() && h.Source != o {

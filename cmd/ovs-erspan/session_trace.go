@@ -223,25 +223,29 @@ func tracePacketError(packet string, err error) error {
 }
 
 // sourceEntries are where a packet is put in for a source session: production's bridge, where that alone can lead it to a
-// tap, and each egress tap by itself, because where production would send the packet the user has not said.
+// tap, and, where the user names no port, each egress tap by itself, because where production would send the packet the
+// user has not said. So is a segmented tap, whose two devices Open vSwitch does not see through.
 func sourceEntries(s session.Stored, out *flows.Outcome, state flows.State, packet string) []entry {
-	if strings.Contains(","+packet, ",in_port=") {
-		return []entry{{s.Bridge, packet, fmt.Sprintf("at %s", s.Bridge)}}
-	}
+	named := strings.Contains(","+packet, ",in_port=")
+	copied := strings.Join(slices.DeleteFunc(strings.Split(packet, ","), func(f string) bool { return strings.HasPrefix(f, "in_port=") }), ",")
 	var list []entry
-	if slices.ContainsFunc(out.Taps, func(t *flows.Tap) bool { return t.Direction != session.Egress }) {
+	switch {
+	case named:
+		list = append(list, entry{s.Bridge, packet, fmt.Sprintf("at %s", s.Bridge)})
+	case slices.ContainsFunc(out.Taps, func(t *flows.Tap) bool { return t.Direction != session.Egress }):
 		source := sourcePort(s, out, state)
 		list = append(list, entry{s.Bridge, joinFields("in_port="+source, packet), fmt.Sprintf("at %s, from %s", s.Bridge, source)})
 	}
 	for _, t := range out.Taps {
-		if t.Direction != session.Egress {
+		if !t.Segmented && (named || t.Direction != session.Egress) {
 			continue
 		}
-		flow := joinFields(fmt.Sprintf("in_port=%d", t.OFPort), packet)
+		flow := joinFields(fmt.Sprintf("in_port=%d", t.OFPort), copied)
 		if t.Strip != 0 && !strings.Contains(packet, "vlan") {
 			flow = joinFields(flow, fmt.Sprintf("dl_vlan=%d", t.Strip))
 		}
-		list = append(list, entry{out.TapBridge, flow, fmt.Sprintf("at the tap %s, as if %s had sent it to %s", t.TapPort, s.Bridge, strings.Join(t.Ports, " or "))})
+		list = append(list, entry{out.TapBridge, flow, fmt.Sprintf("at the tap %s, as if %s had copied it on its way %s %s", t.TapPort, s.Bridge,
+			map[session.Direction]string{session.Ingress: "from", session.Egress: "to", session.Both: "past"}[t.Direction], strings.Join(t.Ports, " or "))})
 	}
 	return list
 }
