@@ -33,6 +33,8 @@ const (
 	probeInterval, probeFor    = 10 * time.Millisecond, 30 * time.Second
 	// neighborPoll is how often the neighbours of the userspace datapath are looked at: it tells nobody of a change.
 	neighborPoll = 500 * time.Millisecond
+	// boundPoll is how often the counters of sessions that end after so many packets or bytes are looked at.
+	boundPoll = time.Second
 	// askInterval is how often next hops that do not answer are asked for.
 	askInterval = time.Second
 	// Of reconciles that nobody waits for, eventBurst go at once, and eventRate follow each second, however much happens.
@@ -280,6 +282,7 @@ const (
 	dueNeighbors = "neighbors"
 	dueAsk       = "ask"
 	dueProbe     = "probe"
+	dueBound     = "limit"
 )
 
 func (s *serving) timer() *time.Timer {
@@ -309,6 +312,8 @@ func (s *serving) expire(ctx context.Context) {
 			}
 		case dueProbe:
 			s.probe(ctx)
+		case dueBound:
+			s.pollBounds(ctx)
 		default:
 			s.look(what, what != dueResync)
 		}
@@ -325,6 +330,19 @@ func (s *serving) probe(ctx context.Context) {
 		} else if time.Since(s.upSince) < probeFor {
 			s.in(probeInterval, dueProbe)
 		}
+	}
+}
+
+func (s *serving) pollBounds(ctx context.Context) {
+	s.in(boundPoll, dueBound)
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	reached, err := s.c.BoundReached(ctx)
+	if err != nil {
+		s.Log.Debug("cannot look at sessions' limits", "error", err)
+	}
+	if reached {
+		s.look(dueBound, true)
 	}
 }
 
@@ -477,6 +495,9 @@ func (s *serving) afterwards(ctx context.Context, result Result) {
 			s.due[dueExpiry] = *st.ExpiresAt
 		}
 	}
+	if slices.ContainsFunc(result.Wish.Sessions, bounded) {
+		s.in(boundPoll, dueBound)
+	}
 	if end := s.c.holdEnds(); !end.IsZero() {
 		s.due[dueHold] = end
 	}
@@ -523,12 +544,12 @@ func (s *serving) reportFailure(ctx context.Context, failure error) {
 	status := map[string]session.Status{}
 	for _, st := range wish.Sessions {
 		was := wish.Status[st.Name]
-		if st.Disabled || was.Reason == flows.ReasonUnreachable {
+		if st.Stopped() || was.Reason == flows.ReasonUnreachable {
 			continue
 		}
 		status[st.Name] = session.Status{
 			State: session.Pending, Reason: flows.ReasonUnreachable, Message: failure.Error(),
-			Since: s.c.Now().UTC().Truncate(time.Second), Effective: was.Effective, Collectors: was.Collectors,
+			Since: s.c.Now().UTC().Truncate(time.Second), Effective: was.Effective, Collectors: was.Collectors, Used: was.Used,
 		}
 	}
 	if len(status) == 0 {

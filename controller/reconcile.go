@@ -56,6 +56,9 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 	if wish, err = c.removeExpired(ctx, wish); err != nil {
 		return Result{}, err
 	}
+	if err := c.use(ctx, &wish); err != nil {
+		return Result{}, err
+	}
 	result := Result{Generation: wish.Generation, Wish: wish, Failed: map[string]error{}}
 	c.prove(ctx, wish.Sessions)
 	plan, err := c.Plan(ctx, wish.Sessions)

@@ -20,6 +20,9 @@ func Statuses(wish session.Wish, program flows.Program, now time.Time) map[strin
 		if s.ERSPAN.SessionID != nil {
 			st.Effective = &session.Effective{SessionID: *s.ERSPAN.SessionID, Ports: out.Ports}
 		}
+		if s.Bounded() {
+			st.Used = &s.Used
+		}
 		for _, co := range out.Collectors {
 			cs := session.CollectorStatus{
 				Address: co.Address.String(), State: co.State, Reason: co.Reason, Message: co.Message,

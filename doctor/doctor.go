@@ -180,7 +180,7 @@ func orOK(results []Result, saw string) []Result {
 // sources are the enabled source sessions.
 func (s *Snapshot) sources() (list []session.Stored) {
 	for _, st := range s.Sessions {
-		if !st.Disabled && st.Type != session.Destination {
+		if !st.Stopped() && st.Type != session.Destination {
 			list = append(list, st)
 		}
 	}
@@ -190,7 +190,7 @@ func (s *Snapshot) sources() (list []session.Stored) {
 // destinations are the enabled destination sessions.
 func (s *Snapshot) destinations() (list []session.Stored) {
 	for _, st := range s.Sessions {
-		if !st.Disabled && st.Type == session.Destination {
+		if !st.Stopped() && st.Type == session.Destination {
 			list = append(list, st)
 		}
 	}

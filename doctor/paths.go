@@ -19,7 +19,7 @@ var reasonsElsewhere = map[string]bool{
 func checkSessions(s *Snapshot) (results []Result) {
 	for _, st := range s.Sessions {
 		out := s.Outcomes[st.Name]
-		if out == nil || st.Disabled || reasonsElsewhere[out.Reason] {
+		if out == nil || st.Stopped() || reasonsElsewhere[out.Reason] {
 			continue
 		}
 		saw := fmt.Sprintf("%s, %s: %s", out.State, out.Reason, out.Message)

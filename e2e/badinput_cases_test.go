@@ -51,7 +51,7 @@ var flagNames = map[string]string{
 	"direction": "direction", "collectors": "collector", "erspan.version": "erspan-version", "erspan.sessionID": "session-id",
 	"erspan.index": "index", "erspan.hardwareID": "hwid", "match.permit": "match", "match.permitBothWays": "match-both-ways", "match.deny": "deny",
 	"snaplen": "snaplen", "origin": "origin", "dscp": "dscp", "ttl": "ttl", "outputPort": "output-port", "from": "from",
-	"expiresAt": "expires-in", "allowMissing": "allow-missing", "allowHWOffload": "allow-hw-offload", "maxRate": "max-rate",
+	"expiresAt": "expires-in", "allowMissing": "allow-missing", "allowHWOffload": "allow-hw-offload", "maxRate": "max-rate", "maxPackets": "max-packets", "maxBytes": "max-bytes",
 }
 
 // Texts that no field takes as they are.
@@ -68,7 +68,7 @@ func inputs() []input {
 	var all []input
 	for _, some := range [][]input{
 		nameInputs(), enumInputs(), textInputs(), bridgeAndPortInputs(), numberInputs(), addressInputs(), listInputs(), matchInputs(),
-		snaplenInputs(), rateInputs(), expiryInputs(), booleanInputs(), otherTypeInputs(), structureInputs(),
+		snaplenInputs(), rateInputs(), amountInputs(), expiryInputs(), booleanInputs(), otherTypeInputs(), structureInputs(),
 	} {
 		all = append(all, some...)
 	}
@@ -511,6 +511,28 @@ func rateInputs() []input {
 	all = append(all, input{destination: true, field: "maxRate", class: "contradiction", value: "1kpps", says: []string{"where it is sent from", "leave it out"}})
 	return append(all, input{field: "maxRate", class: "at", value: "1pps"}, input{field: "maxRate", class: "at", value: "4294967295pps"},
 		input{field: "maxRate", class: "at", value: "1kbps"}, input{field: "maxRate", class: "at", value: "4294967295kbps"})
+}
+
+func amountInputs() []input {
+	var all []input
+	for _, field := range []string{"maxPackets", "maxBytes"} {
+		for _, destination := range []bool{false, true} {
+			i := input{destination: destination, field: field, says: []string{"want a whole number in 1..9007199254740991"}}
+			add := func(class string, ways int, values ...any) {
+				i.class, i.ways = class, ways
+				all = append(all, each(i, values...)...)
+			}
+			add("below", byAll, json.Number("0"), json.Number("-1"))
+			add("above", byAll, json.Number("9007199254740992"), "10000T")
+			add("wrong type", byAll, "1.5", "ten", "010", "0x10", "10GB", "$(id)", "1\n", "1\x1b[2J")
+			add("megabytes", byAll, huge)
+			add("empty", byAll, "")
+			all = append(all, wrongKinds(i, true, []any{1}, map[string]any{"a": 1})...)
+			i.says = nil
+			add("at", byAll, json.Number("1"), json.Number("9007199254740991"))
+		}
+	}
+	return all
 }
 
 func expiryInputs() []input {

@@ -38,7 +38,7 @@ const localPort = 65534
 func deliveryPorts(sessions []session.Stored) map[string][]string {
 	ports := map[string][]string{}
 	for _, s := range sessions {
-		if s.Type == session.Destination && s.Bridge != "" && !s.Disabled {
+		if s.Type == session.Destination && s.Bridge != "" && !s.Stopped() {
 			ports[s.Bridge] = append(ports[s.Bridge], s.OutputPort)
 		}
 	}
@@ -75,8 +75,7 @@ func UnfitOutput(p *Port) string {
 // findOutput finds where the frames leave; it is false where there is nothing to program.
 func (pl *planned) findOutput(in Input) (datapath string, ok bool) {
 	s, out := pl.wish, pl.out
-	if s.Disabled {
-		out.State, out.Reason, out.Message = session.Disabled, ReasonDisabled, "disabled by the user"
+	if pl.stopped() {
 		return "", false
 	}
 	if s.Bridge == "" {

@@ -125,7 +125,7 @@ func MeterEntries(counts []MeterCount) []Entry {
 func LimitedDatapaths(state State, sessions []session.Stored) []string {
 	types := map[string]bool{}
 	for _, s := range sessions {
-		if b := state.Bridges[s.Bridge]; b != nil && !s.Disabled && !s.MaxRate.IsZero() {
+		if b := state.Bridges[s.Bridge]; b != nil && !s.Stopped() && !s.MaxRate.IsZero() {
 			types[b.NormalDatapathType()] = true
 		}
 	}

@@ -98,6 +98,7 @@ const (
 	ReasonOutputUnfit    = "OutputPortUnfit"
 	ReasonFlowContested  = "FlowContested"
 	ReasonHWOffload      = "HardwareOffload"
+	ReasonLimitReached   = "LimitReached"
 	ReasonLimitUnsafe    = "LimitUnsafe"
 )
 
@@ -112,7 +113,7 @@ func PathKeys(sessions []session.Stored) []PathKey {
 	seen := map[PathKey]bool{}
 	var keys []PathKey
 	for _, s := range sessions {
-		if s.Disabled {
+		if s.Stopped() {
 			continue
 		}
 		for _, c := range s.Collectors {
@@ -156,7 +157,7 @@ func Build(in Input) Program {
 		out := &Outcome{Slot: s.Slot, State: session.Active, Reason: ReasonInForce}
 		p.Outcomes[s.Name] = out
 		pl := &planned{wish: s, out: out}
-		if why, ok := in.Rejected[s.Name]; ok && !s.Disabled {
+		if why, ok := in.Rejected[s.Name]; ok && !s.Stopped() {
 			fail(out, ReasonInvalid, why)
 			continue
 		}
@@ -206,11 +207,25 @@ func (o *Outcome) degrade(reason, message string) {
 	}
 }
 
+// stopped notes that there is nothing to program, where the session is to do nothing.
+func (pl *planned) stopped() bool {
+	out := pl.out
+	switch reached := pl.wish.LimitReached(); {
+	case pl.wish.Disabled:
+		out.State, out.Reason, out.Message = session.Disabled, ReasonDisabled, "disabled by the user"
+	case reached != "":
+		out.State, out.Reason, out.Message = session.Disabled, ReasonLimitReached,
+			reached+": 'session enable' begins to count anew, a higher limit goes on"
+	default:
+		return false
+	}
+	return true
+}
+
 // findSources finds the bridge and the ports to mirror; it is false where there is nothing to program.
 func (pl *planned) findSources(state State, delivered []string) bool {
 	s, out := pl.wish, pl.out
-	if s.Disabled {
-		out.State, out.Reason, out.Message = session.Disabled, ReasonDisabled, "disabled by the user"
+	if pl.stopped() {
 		return false
 	}
 	pl.bridge = state.Bridges[s.Bridge]

@@ -37,6 +37,7 @@ const brokenGeneration = "(generation)"
 type stored struct {
 	Slot       uint32                      `json:"slot"`
 	Identities map[string]session.Identity `json:"identities,omitempty"`
+	Round      uint64                      `json:"round,omitempty"`
 	Spec       session.Session             `json:"spec"`
 }
 
@@ -99,6 +100,12 @@ func readWish(externalIDs map[string]string, reader *memoReader) (session.Wish, 
 		}
 		return owner != s.Name
 	})
+	for i := range wish.Sessions {
+		s := &wish.Sessions[i]
+		if used := wish.Status[s.Name].Used; used != nil && used.Round == s.Round {
+			s.Used = *used
+		}
+	}
 	for _, s := range slotsOfBroken {
 		if _, double := taken[s.Slot]; s.Slot != 0 && !double {
 			taken[s.Slot] = s.Name
@@ -171,7 +178,7 @@ func readSession(name, text string) (session.Stored, error) {
 			err = errors.New("text after its end")
 		}
 	}
-	out := session.Stored{Session: in.Spec, Slot: in.Slot, Identities: in.Identities}
+	out := session.Stored{Session: in.Spec, Slot: in.Slot, Identities: in.Identities, Round: in.Round}
 	switch {
 	case err != nil:
 		return out, explain(text, err)
@@ -198,7 +205,7 @@ func explain(text string, err error) error {
 }
 
 func writeSession(s session.Stored) (string, error) {
-	return canonical(stored{Slot: s.Slot, Identities: s.Identities, Spec: s.Session})
+	return canonical(stored{Slot: s.Slot, Identities: s.Identities, Round: s.Round, Spec: s.Session})
 }
 
 // canonical is JSON as the store has it: "<" is written so, not escaped, for those who read it with ovs-vsctl.

@@ -22,7 +22,7 @@ func valid() map[string]Session {
 			Sources: Sources{Ports: []string{"vnet0", "iface-id=5e2f/1", "bond0"}}, VLANs: []int{1, 4094}, Direction: Both,
 			Collectors: []netip.Addr{netip.MustParseAddr("2001:db8::9"), netip.MustParseAddr("2001:db8::10")},
 			Match:      []Rule{{Permit: "tcp6,tp_dst=443"}, {PermitBothWays: "udp6,udp_dst=53"}, {Deny: "ipv6,ipv6_src=2001:db8::66"}},
-			Snaplen:    SnaplenBytes(64), MaxRate: BitsPerSecond(50_000_000), Origin: netip.MustParseAddr("2001:db8::1"), DSCP: new(0), TTL: new(255),
+			Snaplen:    SnaplenBytes(64), MaxRate: BitsPerSecond(50_000_000), MaxPackets: 1000, MaxBytes: MaxAmount, Origin: netip.MustParseAddr("2001:db8::1"), DSCP: new(0), TTL: new(255),
 			ERSPAN:    ERSPAN{Version: 2, SessionID: new(1023), HardwareID: new(63)},
 			ExpiresAt: new(time.Date(2030, 1, 31, 18, 0, 0, 0, time.UTC)), AllowMissing: true, Disabled: true,
 		},
@@ -71,10 +71,11 @@ func anySession() *rapid.Generator[Session] {
 			Match: optionalList(rapid.Custom(func(t *rapid.T) Rule {
 				return Rule{Permit: text.Draw(t, "permit"), PermitBothWays: text.Draw(t, "both ways"), Deny: text.Draw(t, "deny")}
 			})).Draw(t, "match"),
-			Snaplen: rapid.OneOf(rapid.SampledFrom([]Snaplen{SnaplenAuto, SnaplenOff}), rapid.Map(rapid.IntRange(MinSnaplen, MaxSnaplen), SnaplenBytes)).Draw(t, "snaplen"),
-			MaxRate: rapid.SampledFrom([]Rate{{}, PacketsPerSecond(1), PacketsPerSecond(12_000), BitsPerSecond(1000), BitsPerSecond(MaxBitRate)}).Draw(t, "rate"),
-			DSCP:    optionalInt().Draw(t, "dscp"),
-			TTL:     optionalInt().Draw(t, "ttl"),
+			Snaplen:    rapid.OneOf(rapid.SampledFrom([]Snaplen{SnaplenAuto, SnaplenOff}), rapid.Map(rapid.IntRange(MinSnaplen, MaxSnaplen), SnaplenBytes)).Draw(t, "snaplen"),
+			MaxRate:    rapid.SampledFrom([]Rate{{}, PacketsPerSecond(1), PacketsPerSecond(12_000), BitsPerSecond(1000), BitsPerSecond(MaxBitRate)}).Draw(t, "rate"),
+			MaxPackets: Amount(rapid.Uint64Range(0, uint64(MaxAmount)).Draw(t, "packets")), MaxBytes: Amount(rapid.SampledFrom([]uint64{0, 1, 1000, 1 << 40}).Draw(t, "bytes")),
+			DSCP: optionalInt().Draw(t, "dscp"),
+			TTL:  optionalInt().Draw(t, "ttl"),
 			ERSPAN: ERSPAN{
 				Version:   rapid.IntRange(0, 2).Draw(t, "version"),
 				SessionID: optionalInt().Draw(t, "session id"), Index: optionalInt().Draw(t, "index"), HardwareID: optionalInt().Draw(t, "hardware id"),

@@ -73,6 +73,8 @@ func sessionNode(s Session) *yaml.Node {
 		listed("match", s.Match, ruleNode),
 		pairs(!s.Snaplen.IsZero(), "snaplen", func() *yaml.Node { return snaplenNode(s.Snaplen) }),
 		text("maxRate", s.MaxRate.String()),
+		amount("maxPackets", s.MaxPackets),
+		amount("maxBytes", s.MaxBytes),
 		pairs(s.Origin.IsValid(), "origin", func() *yaml.Node { return addressNode(s.Origin) }),
 		optional("dscp", s.DSCP),
 		optional("ttl", s.TTL),
@@ -119,6 +121,10 @@ func text(key, value string) []*yaml.Node {
 
 func flag(key string, set bool) []*yaml.Node {
 	return pairs(set, key, func() *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true"} })
+}
+
+func amount(key string, n Amount) []*yaml.Node {
+	return pairs(n > 0, key, func() *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!int", Value: n.String()} })
 }
 
 func optional(key string, n *int) []*yaml.Node {

@@ -31,6 +31,8 @@ sessions:
   match: [{permit: "tcp6,tp_dst=443"}, {permitBothWays: "udp6,udp_dst=53"}, {deny: "ipv6,ipv6_src=2001:db8::66"}]
   snaplen: 64
   maxRate: 50Mbps
+  maxPackets: 1000
+  maxBytes: 9007199254740991
   origin: 2001:db8::1
   dscp: 0
   ttl: 255

@@ -113,6 +113,8 @@ func (d *decoder) readSession(n *yaml.Node, path string) Session {
 		field{"match", func(n *yaml.Node, path string) { s.Match = list(d, n, path, d.rule) }},
 		field{"snaplen", func(n *yaml.Node, path string) { s.Snaplen = d.snaplen(n, path) }},
 		field{"maxRate", func(n *yaml.Node, path string) { s.MaxRate = d.rate(n, path) }},
+		field{"maxPackets", func(n *yaml.Node, path string) { s.MaxPackets = d.amount(n, path) }},
+		field{"maxBytes", func(n *yaml.Node, path string) { s.MaxBytes = d.amount(n, path) }},
 		field{"origin", func(n *yaml.Node, path string) { s.Origin = d.address(n, path) }},
 		field{"dscp", func(n *yaml.Node, path string) { s.DSCP = d.optionalNumber(n, path) }},
 		field{"ttl", func(n *yaml.Node, path string) { s.TTL = d.optionalNumber(n, path) }},
@@ -201,6 +203,10 @@ func (d *decoder) snaplen(n *yaml.Node, path string) Snaplen {
 
 func (d *decoder) rate(n *yaml.Node, path string) Rate {
 	return scalar(d, n, path, allowedRate, ParseRate, func(string, error) FieldError { return FieldError{Allowed: allowedRate} })
+}
+
+func (d *decoder) amount(n *yaml.Node, path string) Amount {
+	return scalar(d, n, path, allowedAmount, ParseAmount, func(string, error) FieldError { return FieldError{Allowed: allowedAmount} })
 }
 
 func (d *decoder) address(n *yaml.Node, path string) netip.Addr {

@@ -99,7 +99,7 @@ func TestParseRefuses(t *testing.T) {
 		// Fields of a session: unknown, twice, empty.
 		{"unknown", "bridg: br0", []string{`bridg: there is no such field; did you mean bridge?`}},
 		{"other case", "allow_missing: true", []string{`allow_missing: there is no such field; did you mean allowMissing?`}},
-		{"unknown and near to none", "qqq: 1", []string{`qqq: there is no such field; want one of name, type, description, disabled, bridge, sources, vlans, direction, collectors, erspan, match, snaplen, maxRate, origin, dscp, ttl, outputPort, from, expiresAt, allowMissing, allowHWOffload`}},
+		{"unknown and near to none", "qqq: 1", []string{`qqq: there is no such field; want one of name, type, description, disabled, bridge, sources, vlans, direction, collectors, erspan, match, snaplen, maxRate, maxPackets, maxBytes, origin, dscp, ttl, outputPort, from, expiresAt, allowMissing, allowHWOffload`}},
 		{"expiresIn", "expiresIn: 3h", []string{`expiresIn: there is no such field; write expiresAt with a time in RFC 3339: a file must mean the same whenever it is applied`}},
 		{"header's field in the session", "sessionID: 3", []string{`sessionID: there is no such field; it belongs under erspan: erspan: {sessionID: …}`}},
 		{"session's field in the header", "erspan: {direction: rx}", []string{`erspan.direction: there is no such field; it belongs in the session, beside erspan`}},

@@ -35,3 +35,16 @@ func TestParseRate(t *testing.T) {
 		}
 	}
 }
+
+func TestParseAmount(t *testing.T) {
+	for text, want := range map[string]Amount{"1": 1, "1000": 1000, "10k": 10_000, "3M": 3_000_000, "10G": 10_000_000_000, "9T": 9_000_000_000_000, "9007199254740991": MaxAmount} {
+		if got, err := ParseAmount(text); err != nil || got != want {
+			t.Errorf("ParseAmount(%q) = %d, %v, want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "0", "-1", "+1", "01", "1.5", "1e3", "0x10", "k", "1K", "1kB", "1 k", " 1", "9007199254740992", "10000T", "18446744073709551617", "all"} {
+		if got, err := ParseAmount(text); err == nil || !strings.Contains(err.Error(), "9007199254740991") {
+			t.Errorf("ParseAmount(%q) = %d, %v", text, got, err)
+		}
+	}
+}

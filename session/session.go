@@ -62,6 +62,13 @@ type Session struct {
 	// mirrored frames, before any cut and without the outer headers.
 	MaxRate Rate `json:"maxRate,omitzero"`
 
+	// Of both types.
+
+	// MaxPackets and MaxBytes end the session when so much was sent to each collector, or delivered: it is Disabled then,
+	// until it is enabled again. Bytes are those of the frames, before any cut.
+	MaxPackets Amount `json:"maxPackets,omitempty"`
+	MaxBytes   Amount `json:"maxBytes,omitempty"`
+
 	ERSPAN ERSPAN `json:"erspan,omitzero"`
 
 	// Of destination sessions.

@@ -11,6 +11,10 @@ type Stored struct {
 	// Identities holds, for each source port, who was behind it when the session was added. Ports are not
 	// identities: when these no longer agree, the copies stop.
 	Identities map[string]Identity `json:"-"`
+	// Round is counted up when MaxPackets and MaxBytes are to be counted anew.
+	Round uint64 `json:"-"`
+	// Used is what of them is used up, as far as it was last looked at.
+	Used Used `json:"-"`
 }
 
 // Identity is what Interface.external_ids say of who is behind a port. Empty fields were not there.
@@ -41,6 +45,8 @@ type Status struct {
 	Collectors []CollectorStatus `json:"collectors,omitempty"`
 	// Effective is what was chosen for the wish's defaults.
 	Effective *Effective `json:"effective,omitempty"`
+	// Used is what of MaxPackets and MaxBytes is used up, of sessions that have them.
+	Used *Used `json:"used,omitempty"`
 }
 
 // CollectorStatus is the state of the copies to one collector.

@@ -72,8 +72,16 @@ func (f *faults) addErr(err error) {
 func (f *faults) checkCommon(s Session) {
 	f.checkDescription(s.Description)
 	f.checkHeader(s)
+	f.checkAmount("maxPackets", s.MaxPackets)
+	f.checkAmount("maxBytes", s.MaxBytes)
 	if s.ExpiresAt != nil && (s.ExpiresAt.IsZero() || s.ExpiresAt.UTC().Year() > 9999 || s.ExpiresAt.UTC().Year() < 1) {
 		f.add(FieldError{Field: "expiresAt", Value: s.ExpiresAt.Format(time.RFC3339), Allowed: "a time in RFC 3339, such as 2030-01-31T18:00:00Z"})
+	}
+}
+
+func (f *faults) checkAmount(field string, n Amount) {
+	if n > MaxAmount {
+		f.add(FieldError{Field: field, Value: n.String(), Allowed: allowedAmount})
 	}
 }
 

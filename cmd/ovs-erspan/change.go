@@ -121,6 +121,7 @@ func (h *host) check(ctx context.Context, w *session.Wish, was []session.Stored,
 			s.Identities = nil
 		}
 		rememberIdentities(view.State, s)
+		renewRound(s, was)
 	}
 	if len(faults) > 0 {
 		return errors.Join(faults...)
@@ -153,6 +154,15 @@ func (h *host) checkMatches(ctx context.Context, rules []session.Expression, own
 		return err
 	}
 	return &session.FieldError{Session: owners[i], Field: rules[i].Field, Value: bad.Expr, Reason: bad.Reason, Remedy: "see ovs-fields(7)"}
+}
+
+// renewRound has a session that gets its first limit of packets or bytes count from now on.
+func renewRound(s *session.Stored, was []session.Stored) {
+	i := slices.IndexFunc(was, func(o session.Stored) bool { return o.Name == s.Name })
+	if i >= 0 && s.Bounded() && !was[i].Bounded() {
+		s.Round++
+		s.Used = session.Used{}
+	}
 }
 
 // checkLimits refuses rates that this Open vSwitch cannot bound without harm to production, which is tested on it. A dry run

@@ -80,6 +80,9 @@ func (h *host) noteCosts(names []string) {
 	}
 	for _, name := range names {
 		if i, err := find(&wish, name); err == nil {
+			if h.unattended && wish.Sessions[i].Bounded() {
+				fmt.Fprintf(h.app.err, "note: session %q ends after so many packets or bytes only where somebody looks at its counters: that is the daemon; without it each command that changes something does, and 'ovs-erspan run --once'\n", name)
+			}
 			if fields := narrowing(wish.Sessions[i].Session); fields != "" {
 				fmt.Fprintf(h.app.err, "note: matching %s puts it into production's megaflows too: more of them, and more upcalls (docs/cost.md)\n", fields)
 			}

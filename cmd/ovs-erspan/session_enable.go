@@ -59,7 +59,7 @@ func switchSessions(ctx context.Context, h *host, names []string, all, disabled,
 		touched = nil
 		if all {
 			for i := range w.Sessions {
-				w.Sessions[i].Disabled = disabled
+				turn(&w.Sessions[i], disabled)
 				touched = append(touched, w.Sessions[i].Name)
 			}
 		}
@@ -68,7 +68,7 @@ func switchSessions(ctx context.Context, h *host, names []string, all, disabled,
 			if err != nil {
 				return nil, err
 			}
-			w.Sessions[i].Disabled = disabled
+			turn(&w.Sessions[i], disabled)
 			touched = append(touched, name)
 		}
 		if disabled {
@@ -78,4 +78,13 @@ func switchSessions(ctx context.Context, h *host, names []string, all, disabled,
 	}}, func(status map[string]session.Status, err error) error {
 		return errors.Join(h.report(status, word, noWait, touched...), err)
 	})
+}
+
+// turn disables a session, or enables it; one that has reached its limit begins to count anew.
+func turn(s *session.Stored, disabled bool) {
+	s.Disabled = disabled
+	if !disabled && s.LimitReached() != "" {
+		s.Round++
+		s.Used = session.Used{}
+	}
 }

@@ -27,6 +27,7 @@ type sessionFlags struct {
 	snaplen, origin, dscp, ttl string
 	expiresIn                  string
 	maxRate                    string
+	maxPackets, maxBytes       string
 	kind, outputPort, from     string
 }
 
@@ -49,6 +50,8 @@ func (f *sessionFlags) register(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&f.deny, "deny", nil, "never copy what matches this `expression`; wins over --match")
 	flags.StringVar(&f.snaplen, "snaplen", "", "`bytes` of each frame to send, auto (what the path takes) or off (whole frames) (default auto)")
 	flags.StringVar(&f.maxRate, "max-rate", "", "`rate` that copies to each collector do not exceed, such as 1000pps or 50Mbps; what is more is dropped and counted (default no limit)")
+	flags.StringVar(&f.maxPackets, "max-packets", "", "the session ends when this `number` of packets was sent to each collector, or delivered (default no limit)")
+	flags.StringVar(&f.maxBytes, "max-bytes", "", "the same, when their frames have this `number` of bytes, such as 10G")
 	flags.StringVar(&f.origin, "origin", "", "local `address` that copies come from (default by route)")
 	flags.StringVar(&f.dscp, "dscp", "", "DSCP of the outer header, 0..63 (default 0)")
 	flags.StringVar(&f.ttl, "ttl", "", "TTL of the outer header, 1..255 (default 64)")
@@ -71,7 +74,7 @@ func (f *sessionFlags) complete(a *app, cmd *cobra.Command) {
 	must(cmd.RegisterFlagCompletionFunc("direction", fixed("ingress", "egress", "both")))
 	must(cmd.RegisterFlagCompletionFunc("erspan-version", fixed("1\tType II", "2\tType III")))
 	must(cmd.RegisterFlagCompletionFunc("snaplen", fixed("auto", "off")))
-	for _, name := range []string{"vlan", "collector", "session-id", "index", "hwid", "match", "match-both-ways", "deny", "origin", "dscp", "ttl", "max-rate", "expires-in", "description"} {
+	for _, name := range []string{"vlan", "collector", "session-id", "index", "hwid", "match", "match-both-ways", "deny", "origin", "dscp", "ttl", "max-rate", "max-packets", "max-bytes", "expires-in", "description"} {
 		must(cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions))
 	}
 }
@@ -122,6 +125,8 @@ func (f *sessionFlags) apply(flags *pflag.FlagSet, s *session.Session) error {
 	given("dscp", number(f.dscp, &s.DSCP))
 	given("ttl", number(f.ttl, &s.TTL))
 	given("snaplen", func() (err error) { s.Snaplen, err = session.ParseSnaplen(f.snaplen); return err })
+	given("max-packets", func() (err error) { s.MaxPackets, err = session.ParseAmount(f.maxPackets); return err })
+	given("max-bytes", func() (err error) { s.MaxBytes, err = session.ParseAmount(f.maxBytes); return err })
 	given("origin", func() (err error) { s.Origin, err = session.ParseAddress(f.origin); return err })
 	given("max-rate", func() (err error) { s.MaxRate, err = session.ParseRate(f.maxRate); return err })
 	given("expires-in", func() error {

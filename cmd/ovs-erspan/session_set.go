@@ -200,6 +200,8 @@ var defaults = map[string]func(*session.Session){
 	"deny": func(s *session.Session) {
 		s.Match = slices.DeleteFunc(s.Match, func(r session.Rule) bool { return r.Deny != "" })
 	},
+	"max-packets":      func(s *session.Session) { s.MaxPackets = 0 },
+	"max-bytes":        func(s *session.Session) { s.MaxBytes = 0 },
 	"max-rate":         func(s *session.Session) { s.MaxRate = session.Rate{} },
 	"snaplen":          func(s *session.Session) { s.Snaplen = session.SnaplenAuto },
 	"origin":           func(s *session.Session) { s.Origin = netip.Addr{} },

@@ -107,6 +107,14 @@ func showText(v sessionView, last []sessionView) string {
 	}
 	line("ERSPAN", "%s", header)
 	line("Maximal rate", "%s", s.MaxRate)
+	if used := v.Status.Used; used != nil {
+		if s.MaxPackets > 0 {
+			line("Ends after", "%s packets (%d now)", s.MaxPackets, used.Packets)
+		}
+		if s.MaxBytes > 0 {
+			line("Ends after", "%s bytes (%d now)", s.MaxBytes, used.Bytes)
+		}
+	}
 	for _, c := range v.Status.Collectors {
 		line("Collector", "%s", collectorText(c))
 	}

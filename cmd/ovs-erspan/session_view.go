@@ -40,6 +40,7 @@ type statusView struct {
 	Terminated         *flows.Count    `json:"terminated,omitempty"` // this and the next two: of destination sessions
 	Delivered          *flows.Count    `json:"delivered,omitempty"`
 	Oversize           *flows.Count    `json:"oversize,omitempty"`
+	Used               *flows.Count    `json:"used,omitempty"` // of maxPackets and maxBytes
 	Collectors         []collectorView `json:"collectors,omitempty"`
 }
 
@@ -87,6 +88,13 @@ func (h *host) observe(ctx context.Context) (observed, error) {
 	o := observed{wish: wish, plan: plan, there: there}
 	for _, s := range wish.Sessions {
 		v := view(s, status[s.Name], counted[s.Name])
+		if s.Bounded() {
+			v.Status.Used = &flows.Count{Packets: s.Used.Packets, Bytes: s.Used.Bytes}
+			if !s.Stopped() {
+				used := flows.Use(s, there[tapBridgeOf(plan.Program, s.Name)], time.Now())
+				v.Status.Used = &flows.Count{Packets: used.Packets, Bytes: used.Bytes}
+			}
+		}
 		v.Status.Generation, v.Status.ObservedGeneration = wish.Generation, wish.InForce
 		if pending[s.Name] && (v.Status.State == session.Active || v.Status.State == session.Degraded) {
 			v.Status.State, v.Status.Reason = session.Pending, flows.ReasonNotInForce
@@ -105,6 +113,13 @@ func (h *host) observe(ctx context.Context) (observed, error) {
 		o.views = append(o.views, sessionView{Name: name, Status: statusView{State: session.Failed, Reason: flows.ReasonInvalid, Message: err.Error(), Since: status[name].Since}})
 	}
 	return o, nil
+}
+
+func tapBridgeOf(p flows.Program, name string) string {
+	if out := p.Outcomes[name]; out != nil {
+		return out.TapBridge
+	}
+	return ""
 }
 
 func view(s session.Stored, st session.Status, c flows.Counters) sessionView {
