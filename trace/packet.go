@@ -135,12 +135,6 @@ func (f *follower) follow(tap *flows.Tap) Copy {
 		say("filter: passes: %s", c.Filter)
 	}
 	if f.out.Limited {
-		if f.find(func(st flows.Stage, n uint32) bool { return st == flows.StageLimit && n == f.out.Slot }) == nil {
-			return lose("limit", "no flow of the session takes it in table %s", flows.TableLimit)
-		}
-		say("limit: passes unless copies come faster than %s", f.session.MaxRate)
-	}
-	if f.out.Limited {
 		v := f.find(func(st flows.Stage, n uint32) bool { return st == flows.StageLimit && n == f.out.Slot })
 		if v == nil {
 			return lose("limit", "no flow of the session takes it in table %s", flows.TableLimit)

@@ -148,13 +148,6 @@ func sourceStages(in Input, out *flows.Outcome) []Stage {
 		l.Lost = append([]Loss{{Why: "came faster than " + s.MaxRate.String(), Count: &limited.Limited, Meant: true}}, missing(l.Flows)...)
 		stages, before = append(stages, l), l.Count
 	}
-	if out.Limited {
-		l := Stage{Name: "limit", Says: fmt.Sprintf("at most %s", s.MaxRate), Flows: ofSlot(func(stage flows.Stage) bool { return stage == flows.StageLimit })}
-		given, dropped := metered(in.There[out.TapBridge], out.Slot)
-		l.Count, l.Lost = ptr(less(given, dropped)), missing(l.Flows)
-		l.Lost = append(l.Lost, Loss{Why: "faster than the session's maximal rate", Count: &dropped, Meant: true})
-		stages, before = append(stages, l), ptr(sum(l.Flows))
-	}
 	sent := Stage{Name: "encapsulate", Says: headerText(s.Session), Flows: ofSlot(func(stage flows.Stage) bool { return stage == flows.StageSent })}
 	sent.Count, sent.Lost = ptr(sum(sent.Flows)), missing(sent.Flows)
 	if out.Limited {
@@ -166,19 +159,6 @@ func sourceStages(in Input, out *flows.Outcome) []Stage {
 	}
 	stages = append(stages, sent)
 	return append(stages, collectorStages(in, out, false)...)
-}
-
-// metered is what the session's meter was given, and what of it it has dropped.
-func metered(there []flows.Entry, slot uint32) (given, dropped flows.Count) {
-	for _, e := range there {
-		switch e.Cookie {
-		case flows.NewCookie(flows.StageMetered, slot):
-			given = flows.Count{Packets: e.Packets, Bytes: e.Bytes}
-		case flows.NewCookie(flows.StageLimited, slot):
-			dropped = flows.Count{Packets: e.Packets, Bytes: e.Bytes}
-		}
-	}
-	return given, dropped
 }
 
 // filterStage is table 10: what each rule took.
