@@ -39,7 +39,11 @@ func kernelFilter() ([]bpf.RawInstruction, error) {
 			step{isReturn: true},
 			step{label: "icmp" + name, load: bpf.LoadMemShift{Off: 14 + at}}, // header length
 			step{load: bpf.LoadIndirect{Off: 14 + at, Size: 2}},              // type and code
-			step{is: 0x0302, then: "take"},                                   // protocol unreachable (RFC 792)
+			step{is: 0x0302, then: "quoted" + name},                          // protocol unreachable (RFC 792)
+			step{is: 0x0303, then: "quoted" + name},                          // port unreachable, of a kernel with GRE but no tunnel
+			step{isReturn: true},
+			step{label: "quoted" + name, load: bpf.LoadIndirect{Off: 14 + 8 + 9 + at, Size: 1}}, // protocol
+			step{is: 47, then: "take"},
 			step{isReturn: true},
 			step{label: "six" + name, load: bpf.LoadAbsolute{Off: 14 + 6 + at, Size: 1}}, // next header
 			step{is: 47, then: "take"},
@@ -50,7 +54,12 @@ func kernelFilter() ([]bpf.RawInstruction, error) {
 			step{is: 58, then: "icmpsix" + name},
 			step{isReturn: true},
 			step{label: "icmpsix" + name, load: bpf.LoadAbsolute{Off: 14 + 40 + at, Size: 2}},
-			step{is: 0x0401, then: "take"}, // unrecognized next header (RFC 4443)
+			step{is: 0x0401, then: "quotedsix" + name}, // unrecognized next header (RFC 4443)
+			step{is: 0x0104, then: "quotedsix" + name}, // port unreachable
+			step{isReturn: true},
+			step{label: "quotedsix" + name, load: bpf.LoadAbsolute{Off: 14 + 40 + 8 + 6 + at, Size: 1}}, // next header
+			step{is: 47, then: "take"},
+			step{is: 60, then: "take"},
 			step{isReturn: true},
 		)
 	}

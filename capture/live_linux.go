@@ -148,25 +148,26 @@ func (l *Live) handle(frames ringFrames, handle func(*Frame) error) error {
 	return nil
 }
 
-// isUnreachable counts, and sorts out, the ICMP errors by which a host says that it knows no GRE.
+// isUnreachable counts, and sorts out, the ICMP errors by which a host says that it wants no GRE: protocol unreachable, or
+// port unreachable where its kernel knows GRE but has no tunnel for it. The kernel filter lets no other ICMP pass.
 func (l *Live) isUnreachable(frame []byte) bool {
 	ip, err := ipOf(l.link, frame)
 	if err != nil || len(ip) < 20 {
 		return false
 	}
+	var quoted, protocol int // where the packet that the error is about begins, and where in it its protocol is
 	switch {
 	case ip[0]>>4 == 4 && ip[9] == 1:
-		at := int(ip[0]&0xf) * 4
-		// The error quotes the packet that it is about.
-		if len(ip) >= at+8+20 && ip[at] == 3 && ip[at+1] == 2 && ip[at+8+9] == erspan.ProtocolGRE {
-			l.unreach.Add(1)
-		}
-		return true
+		quoted, protocol = int(ip[0]&0xf)*4+8, 9
 	case ip[0]>>4 == 6 && ip[6] == 58:
-		l.unreach.Add(1)
-		return true
+		quoted, protocol = 40+8, 6
+	default:
+		return false
 	}
-	return false
+	if at := quoted + protocol; len(ip) > at && (ip[at] == erspan.ProtocolGRE || ip[at] == 60) { // 60: destination options
+		l.unreach.Add(1)
+	}
+	return true
 }
 
 // LiveStats is what the kernel and the receiver counted.
@@ -196,8 +197,8 @@ func (s LiveStats) Hints(erspanPackets uint64, filtered uint64) []string {
 		hints = append(hints, fmt.Sprintf("%d packets were dropped by the kernel: a larger --buffer or a narrower session helps", s.Dropped))
 	}
 	if s.Unreachable > 0 {
-		hints = append(hints, fmt.Sprintf("%d times this network told a sender that GRE is not known here (ICMP protocol unreachable); "+
-			"the frames are captured all the same. Silence it with: iptables -I INPUT -p gre -j DROP (capture sees packets before that)", s.Unreachable))
+		hints = append(hints, fmt.Sprintf("%d times this network told a sender that GRE is not wanted here (ICMP protocol or port unreachable); "+
+			"the frames are captured all the same. Silence it with: iptables -I INPUT -p gre -j DROP, and ip6tables likewise (capture sees packets before that)", s.Unreachable))
 	}
 	if erspanPackets == 0 {
 		hints = append(hints, "no ERSPAN came in: does the sender have a route and a neighbour for this address, does a firewall on the way let IP protocol 47 pass, is it this device?")

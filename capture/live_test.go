@@ -79,7 +79,34 @@ func liveFrames(t testing.TB) (frames [][]byte, pass []bool) {
 	icmp := bytes.Clone(v4)
 	icmp[23] = 1 // a protocol, not an error: what follows is no type 3 code 2
 	add(false, icmp)
+	add(false, unreachable(v4, 3, 1))       // host unreachable
+	add(false, unreachable(innerTCP, 3, 3)) // about another protocol
+	add(false, tagged(unreachable(udp6, 1, 4), "\x81\x00\x00\x05"))
 	return frames, pass
+}
+
+// unreachable is an ICMP error about a frame's packet.
+func unreachable(frame []byte, icmpType, code byte) []byte {
+	icmp := append([]byte{icmpType, code, 0, 0, 0, 0, 0, 0}, frame[14:min(len(frame), 14+48)]...)
+	if frame[14]>>4 == 4 {
+		header := []byte("\x45\x00\x00\x00\x00\x00\x00\x00\x40\x01\x00\x00\xc0\x00\x02\x09\xc0\x00\x02\x01")
+		binary.BigEndian.PutUint16(header[2:], uint16(len(header)+len(icmp)))
+		return ether(append(header, icmp...))
+	}
+	header := make([]byte, 40)
+	header[0], header[6], header[7] = 0x60, 58, 64
+	binary.BigEndian.PutUint16(header[4:], uint16(len(icmp)))
+	return ether(append(header, icmp...))
+}
+
+// unreachables are the errors by which hosts say that they want no GRE.
+func unreachables(t testing.TB) [][]byte {
+	frames, _ := liveFrames(t)
+	v4, v6, options := frames[0], frames[1], frames[2]
+	return [][]byte{
+		unreachable(v4, 3, 2), unreachable(v4, 3, 3), tagged(unreachable(v4, 3, 2), "\x81\x00\x00\x05"),
+		unreachable(v6, 4, 1), unreachable(v6, 1, 4), unreachable(options, 1, 4),
+	}
 }
 
 func TestKernelFilter(t *testing.T) {
@@ -96,6 +123,9 @@ func TestKernelFilter(t *testing.T) {
 		t.Fatal(err)
 	}
 	frames, pass := liveFrames(t)
+	for _, f := range unreachables(t) {
+		frames, pass = append(frames, f), append(pass, true)
+	}
 	for i, f := range frames {
 		n, err := vm.Run(f)
 		if err != nil || (n > 0) != pass[i] {
@@ -133,8 +163,10 @@ func TestLive(t *testing.T) {
 			sent = append(sent, f)
 		}
 	}
-	unreachable := ether(append([]byte("\x45\x00\x00\x38\x00\x00\x00\x00\x40\x01\x00\x00\xc0\x00\x02\x09\xc0\x00\x02\x01\x03\x02\x00\x00\x00\x00\x00\x00"), frames[0][14:42]...))
-	send(unreachable)
+	errors := unreachables(t)
+	for _, f := range errors {
+		send(f)
+	}
 	send(make([]byte, 2000)) // longer than the device takes
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -175,13 +207,13 @@ func TestLive(t *testing.T) {
 		t.Errorf("frames (-sent +received):\n%s", diff)
 	}
 	s, err := live.Stats()
-	if err != nil || s.Dropped != 0 || s.Received < uint64(len(sent))+1 || s.Unreachable != 1 {
-		t.Errorf("%+v, %v, want %d received", s, err, len(sent)+1)
+	if err != nil || s.Dropped != 0 || s.Received < uint64(len(sent)+len(errors)) || s.Unreachable != uint64(len(errors)) {
+		t.Errorf("%+v, %v, want %d received", s, err, len(sent)+len(errors))
 	}
-	if out.TooLong != 1 || out.Sent != uint64(len(frames)+1) {
+	if out.TooLong != 1 || out.Sent != uint64(len(frames)+len(errors)) {
 		t.Errorf("sent %d, too long %d", out.Sent, out.TooLong)
 	}
-	if h := strings.Join(s.Hints(8, 0), "\n"); !strings.Contains(h, "protocol unreachable") {
+	if h := strings.Join(s.Hints(8, 0), "\n"); !strings.Contains(h, "protocol or port unreachable") {
 		t.Errorf("hints %q", h)
 	}
 }
