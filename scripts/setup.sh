@@ -27,6 +27,7 @@ rpm rpm
 setpriv util-linux
 systemd-analyze systemd
 ethtool ethtool
+iptables iptables
 gcc gcc
 qemu-system-x86_64 qemu-system-x86
 busybox busybox-static
