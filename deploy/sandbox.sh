@@ -5,11 +5,12 @@
 #                                 to the machine PEER, with its addresses; then ovs-erspan's daemon. analyzer0 is a device
 #                                 on no bridge, for destination sessions: what leaves it comes in at analyzer1
 #   sandbox collector             ovs-erspan capture: prints each ERSPAN packet that arrives
-#   sandbox plain                 a machine that does nothing by itself
+#   sandbox plain                 a machine that does nothing by itself, such as a guest
+#   sandbox idle                  the same in the network of another container
 #   sandbox ready                 (in a running container) is it set up?
 #
 # Privileges: host needs the capabilities NET_ADMIN and NET_RAW and the device /dev/net/tun, collector NET_RAW, plain
-# NET_ADMIN (to turn a checksum offload off). Everything is written under /run.
+# NET_ADMIN (to turn a checksum offload off), idle none. Everything is written under /run and /tmp.
 #
 # Sysctls of a host: in userspace, Open vSwitch and the kernel both see what arrives at a device. So that the kernel leaves
 # it alone: net.ipv4.conf.all.rp_filter=1 (else it answers beside the bridge, and each answer comes twice) and
@@ -100,6 +101,7 @@ case ${1:-} in
     for path in /sys/class/net/eth*; do checksums "${path##*/}"; done
     touch $ready
     run sleep infinity ;;
+  idle) run sleep infinity ;;
   ready) test -e $ready ;;
-  *) say "\"${1:-}\": want host, collector, plain or ready"; exit 2 ;;
+  *) say "\"${1:-}\": want host, collector, plain, idle or ready"; exit 2 ;;
 esac

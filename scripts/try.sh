@@ -24,7 +24,7 @@ elif command -v podman >/dev/null 2>&1; then
 else
   die "neither docker (with its daemon running) nor podman is there: scripts/setup.sh --containers installs podman"
 fi
-compose+=(-f deploy/compose.yaml)
+compose+=(-f deploy/compose.yaml -p ovs-erspan)
 
 case ${1:-} in
   up)
@@ -33,7 +33,10 @@ case ${1:-} in
     for machine in oe-collector oe-guest oe-h2 oe-h1; do
       for ((tries = 0; ; tries++)); do
         ! "${engine[@]}" exec $machine sandbox ready >/dev/null 2>&1 || break
-        [ $tries -lt 300 ] || { "${engine[@]}" logs $machine >&2; die "$machine is not set up after a minute; its log is above"; }
+        if [ $tries = 300 ] || [ "$("${engine[@]}" inspect -f '{{.State.Running}}' $machine)" != true ]; then
+          "${engine[@]}" logs $machine >&2
+          die "$machine is not set up; its log is above"
+        fi
         sleep 0.2
       done
     done

@@ -87,25 +87,31 @@ func newNetwork(ctx context.Context, t testing.TB) *testcontainers.DockerNetwork
 // start runs a machine; it may not be set up yet when this returns.
 func start(ctx context.Context, t testing.TB, name string, p privileges, networks []*testcontainers.DockerNetwork, command ...string) *machine {
 	t.Helper()
-	options := []testcontainers.ContainerCustomizer{
+	var options []testcontainers.ContainerCustomizer
+	for _, n := range networks {
+		options = append(options, network.WithNetwork([]string{name}, n))
+	}
+	return startWith(ctx, t, name, p, append(options, testcontainers.WithHostConfigModifier(func(h *container.HostConfig) {
+		h.Sysctls = sysctls
+	})), command...)
+}
+
+func startWith(ctx context.Context, t testing.TB, name string, p privileges, options []testcontainers.ContainerCustomizer, command ...string) *machine {
+	t.Helper()
+	options = append([]testcontainers.ContainerCustomizer{
 		testcontainers.WithEntrypoint("timeout", "--foreground", "--signal=TERM", fmt.Sprint(lifetime.Seconds()), "sandbox"),
 		testcontainers.WithCmd(command...),
-		testcontainers.WithTmpfs(map[string]string{"/run": "rw"}),
-		testcontainers.WithConfigModifier(func(c *container.Config) { c.Hostname = name }),
+		testcontainers.WithTmpfs(map[string]string{"/run": "rw", "/tmp": "rw"}),
 		testcontainers.WithHostConfigModifier(func(h *container.HostConfig) {
 			h.CapDrop = []string{"ALL"}
 			h.CapAdd = p.capabilities
 			h.SecurityOpt = []string{"no-new-privileges"}
 			h.ReadonlyRootfs = true
-			h.Sysctls = sysctls
 			if p.tun {
 				h.Devices = []container.DeviceMapping{{PathOnHost: "/dev/net/tun", PathInContainer: "/dev/net/tun", CgroupPermissions: "rw"}}
 			}
 		}),
-	}
-	for _, n := range networks {
-		options = append(options, network.WithNetwork([]string{name}, n))
-	}
+	}, options...)
 	c, err := testcontainers.Run(ctx, image, options...)
 	m := &machine{t: t, ctx: ctx, name: name, c: c}
 	if c != nil {
@@ -140,12 +146,10 @@ func (m *machine) log() string {
 }
 
 // exec runs a program in the machine. The error holds what it said. It ends when nobody holds its output any more.
-func (m *machine) exec(args ...string) (string, error) { return m.execWith(nil, args...) }
-
-func (m *machine) execWith(options []tcexec.ProcessOption, args ...string) (string, error) {
+func (m *machine) exec(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(m.ctx, patience)
 	defer cancel()
-	code, r, err := m.c.Exec(ctx, args, append(options, tcexec.Multiplexed())...)
+	code, r, err := m.c.Exec(ctx, args, tcexec.Multiplexed())
 	if err != nil {
 		return "", fmt.Errorf("%s: %s: %w", m.name, strings.Join(args, " "), err)
 	}
@@ -158,9 +162,6 @@ func (m *machine) execWith(options []tcexec.ProcessOption, args ...string) (stri
 	}
 	return string(out), nil
 }
-
-// privileged gives a program all privileges in the machine.
-var privileged = tcexec.ProcessOptionFunc(func(o *tcexec.ProcessOptions) { o.ExecConfig.Privileged = true })
 
 // ok runs a program that has to succeed.
 func (m *machine) ok(args ...string) string {
@@ -183,7 +184,13 @@ func (m *machine) wait(what string, condition func() error) {
 // ready waits until the machine is set up.
 func (m *machine) ready() *machine {
 	m.t.Helper()
-	m.wait("is set up", func() error { _, err := m.exec("sandbox", "ready"); return err })
+	m.wait("is set up", func() error {
+		if state, err := m.c.State(m.ctx); err == nil && !state.Running {
+			m.t.Fatalf("%s ended", m.name) // with a log, that comes when it is removed
+		}
+		_, err := m.exec("sandbox", "ready")
+		return err
+	})
 	return m
 }
 
@@ -233,25 +240,25 @@ func (m *machine) packets(session, counter string) int {
 	return count.Packets
 }
 
-// capture is a tcpdump in a machine.
+// capture is a tcpdump at a machine.
 type capture struct {
-	m    *machine
-	file string // in the machine
-	copy string // on this machine
+	m    *machine // where tcpdump runs
+	file string   // there
+	copy string   // on this machine
 }
 
-// capture starts tcpdump and returns when it listens.
+// capture starts tcpdump and returns when it listens. The machines may not change users, and tcpdump insists on that: so it
+// runs in a container of its own, in the network of the machine.
 func (m *machine) capture(device, filter string) *capture {
 	m.t.Helper()
-	c := &capture{m: m, file: "/run/" + device + ".pcap", copy: filepath.Join(m.t.TempDir(), device+".pcap")}
-	// The machine may not change users, and tcpdump insists on that: it gets the privileges that the machine lacks.
-	_, err := m.execWith([]tcexec.ProcessOption{privileged}, "sh", "-c",
-		`tcpdump -i "$1" -w "$2" -U --immediate-mode -s 0 -B 4096 -n -Z root "$3" >"$2.log" 2>&1 & echo $! >"$2.pid"`,
+	watcher := startWith(m.ctx, m.t, "watcher of "+m.name, privileges{capabilities: []string{"NET_RAW", "SETUID", "SETGID"}},
+		[]testcontainers.ContainerCustomizer{testcontainers.WithHostConfigModifier(func(h *container.HostConfig) {
+			h.NetworkMode = container.NetworkMode("container:" + m.c.GetContainerID())
+		})}, "idle")
+	c := &capture{m: watcher, file: "/run/" + device + ".pcap", copy: filepath.Join(m.t.TempDir(), device+".pcap")}
+	watcher.ok("sh", "-c", `tcpdump -i "$1" -w "$2" -U --immediate-mode -s 0 -B 4096 -n -Z root "$3" >"$2.log" 2>&1 & echo $! >"$2.pid"`,
 		"capture", device, c.file, filter)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	m.wait("tcpdump listens", func() error { _, err := m.exec("grep", "listening on", c.file+".log"); return err })
+	watcher.wait("tcpdump listens", func() error { _, err := watcher.exec("grep", "listening on", c.file+".log"); return err })
 	return c
 }
 
@@ -281,19 +288,14 @@ func (c *capture) stop(n int) {
 	c.fetch()
 }
 
-// fetch copies the file as it is now to this machine.
+// fetch copies the file as it is now to this machine. (Docker does not copy from a tmpfs.)
 func (c *capture) fetch() {
 	c.m.t.Helper()
-	r, err := c.m.c.CopyFileFromContainer(c.m.ctx, c.file)
+	content, err := c.m.exec("cat", c.file)
 	if err != nil {
 		c.m.t.Fatal(err)
 	}
-	defer r.Close()
-	b, err := io.ReadAll(r)
-	if err != nil {
-		c.m.t.Fatal(err)
-	}
-	if err := os.WriteFile(c.copy, b, 0o644); err != nil {
+	if err := os.WriteFile(c.copy, []byte(content), 0o644); err != nil {
 		c.m.t.Fatal(err)
 	}
 }
