@@ -7,7 +7,7 @@ ifneq ($(SUDO),)
 EXEC := -exec "sudo --preserve-env=PATH,CI,HOME,DOCKER_HOST,BASE,SUITE"
 endif
 
-.PHONY: all build demo test test-unit test-e2e test-kernel test-containers lint docs bench packages setup setup-containers \
+.PHONY: all build demo test test-unit test-e2e test-kernel test-containers lint vulncheck docs bench packages setup setup-containers \
 	try try-down clean
 
 all: build
@@ -55,6 +55,10 @@ lint:
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	cd e2e/containers && $(GO) vet ./... && $(GO) tool -modfile=../../tools/go.mod staticcheck ./...
 	scripts/check-imports.sh
+
+# Known vulnerabilities in what the programs call. Not part of `make test`: it needs the network.
+vulncheck:
+	scripts/vulncheck.sh
 
 # The CLI reference is generated from the commands themselves.
 docs:

@@ -203,3 +203,27 @@ func TestVerdicts(t *testing.T) {
 		}
 	}
 }
+
+// TestOutputFiles: what was mirrored can be read by nobody else, whatever the umask.
+func TestOutputFiles(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0))
+	dir := t.TempDir()
+	for _, ring := range []*Ring{nil, {Packets: 1}} {
+		out, err := NewOutput(filepath.Join(dir, "a.pcapng"), OutputOptions{Ring: ring, Now: time.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := out.Close(0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 2 {
+		t.Fatalf("%d files, %v", len(entries), err)
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || info.Mode() != 0o600 {
+			t.Errorf("%s: mode %v, %v, want 0600", e.Name(), info.Mode(), err)
+		}
+	}
+}

@@ -147,7 +147,7 @@ func conflicts(wish session.Wish) map[string]error {
 // takes nothing away from a session that is in force. So a session counts that was reported, other than as invalid.
 func bySeniority(status map[string]session.Status, a, b string) int {
 	reported := func(name string) int {
-		if s, ok := status[name]; ok && s.Reason != flows.ReasonInvalid {
+		if s := status[name]; s.State != "" && s.Reason != flows.ReasonInvalid {
 			return 0
 		}
 		return 1

@@ -28,6 +28,9 @@ func (d *decoder) fault(n *yaml.Node, e FieldError) {
 	}
 }
 
+// full tells that there are more faults than are told: what is left need not be read.
+func (d *decoder) full() bool { return len(d.errs) > maxFaults }
+
 // kindOf names what a node is, for errors.
 func kindOf(n *yaml.Node) string {
 	switch n.Kind {
@@ -82,7 +85,7 @@ func (d *decoder) mapping(n *yaml.Node, path string, hints map[string]string, fi
 		return
 	}
 	lines := map[string]int{}
-	for i := 0; i+1 < len(n.Content); i += 2 {
+	for i := 0; i+1 < len(n.Content) && !d.full(); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		if !d.is(key, join(path, "key"), yaml.ScalarNode, "a field's name") {
 			continue
@@ -133,6 +136,9 @@ func list[T any](d *decoder, n *yaml.Node, path string, read func(n *yaml.Node, 
 	}
 	out := make([]T, 0, len(n.Content))
 	for i, item := range n.Content {
+		if d.full() {
+			break
+		}
 		out = append(out, read(item, fmt.Sprintf("%s[%d]", path, i)))
 	}
 	return out

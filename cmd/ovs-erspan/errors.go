@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
@@ -112,12 +111,13 @@ func oneLine(err error) string {
 // printable escapes what a terminal would act on, as in Go's strings: a name that somebody wrote into the store by hand,
 // or an error that repeats it.
 func printable(text string) string {
-	if strings.IndexFunc(text, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) < 0 {
+	text = strings.ToValidUTF8(text, "\ufffd")
+	if strings.IndexFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) < 0 {
 		return text
 	}
 	var b strings.Builder
 	for _, r := range text {
-		if strconv.IsPrint(r) && r != utf8.RuneError {
+		if strconv.IsPrint(r) {
 			b.WriteRune(r)
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -26,9 +27,9 @@ type lock struct {
 func tryLock(rundir string) (*lock, error) {
 	path := filepath.Join(rundir, lockName)
 	for {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		f, err := openLock(path, os.O_RDWR|os.O_CREATE)
 		if err != nil {
-			return nil, fmt.Errorf("lock: %w", err)
+			return nil, err
 		}
 		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 			f.Close()
@@ -44,6 +45,44 @@ func tryLock(rundir string) (*lock, error) {
 		}
 		f.Close() // an uninstall removed the file between the two
 	}
+}
+
+// openLock opens the lock's file. Open vSwitch's run directory may be another user's (Red Hat), or writable by others: what
+// they put there in the file's place must neither be followed nor emptied, nor keep us from reconciling by being locked.
+func openLock(path string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(path, flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600) // O_NONBLOCK: it may be a FIFO
+	switch {
+	case errors.Is(err, syscall.ELOOP):
+		return nil, fmt.Errorf("lock %s: is a symbolic link, which may point anywhere: remove it", path)
+	case errors.Is(err, os.ErrPermission):
+		return nil, fmt.Errorf("lock %s: permission denied: run this as the user that reconciles, usually root", path)
+	case err != nil:
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	if err := ownLock(f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w: remove it", path, err)
+	}
+	return f, nil
+}
+
+// ownLock refuses a file that others have a hand in. One that they could open, they could lock, too.
+func ownLock(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	switch st := info.Sys().(*syscall.Stat_t); {
+	case !info.Mode().IsRegular():
+		return errors.New("is not a regular file")
+	case int(st.Uid) != os.Geteuid():
+		return fmt.Errorf("belongs to user %d, not to this one (%d)", st.Uid, os.Geteuid())
+	case st.Nlink > 1: // 0: an uninstall removed it meanwhile
+		return errors.New("has a second name")
+	case info.Mode().Perm() != 0o600:
+		return f.Chmod(0o600)
+	}
+	return nil
 }
 
 // holds tells whether the file in the run directory still is the one that is locked: with the directory it may have gone.
@@ -104,7 +143,12 @@ func (l *lock) write(s sign) error {
 
 // readSign reads a daemon's sign of life; false where no daemon has written one.
 func readSign(rundir string) (sign, bool) {
-	text, err := os.ReadFile(filepath.Join(rundir, lockName))
+	f, err := openLock(filepath.Join(rundir, lockName), os.O_RDONLY)
+	if err != nil {
+		return sign{}, false
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, signSize))
 	var s sign
 	if err != nil || json.Unmarshal(text, &s) != nil || s.PID == 0 {
 		return sign{}, false

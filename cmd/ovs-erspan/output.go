@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"strings"
 
 	"sigs.k8s.io/yaml"
 
@@ -24,8 +26,22 @@ func (a *app) print(object any, text string) error {
 		}
 		return err
 	}
-	_, err := fmt.Fprint(a.out, text)
-	return err
+	// What others have written into OVSDB, such as names of ports, is shown as it is, but does nothing to the terminal.
+	for line := range strings.Lines(text) {
+		rest, end := strings.CutSuffix(line, "\n")
+		columns := strings.Split(rest, "\t")
+		for i, c := range columns {
+			columns[i] = printable(c)
+		}
+		line = strings.Join(columns, "\t")
+		if end {
+			line += "\n"
+		}
+		if _, err := io.WriteString(a.out, line); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // report says what became of the sessions that a command changed; its error carries the exit code of what is not in

@@ -91,3 +91,18 @@ func (h *Host) PutKeys(ctx context.Context, keys map[string]string) error {
 	}
 	return nil
 }
+
+// AddPort adds an internal port of any name to a bridge, also one that ovs-vsctl would take for an option.
+func (h *Host) AddPort(ctx context.Context, bridge, name string) error {
+	_, err := transact(ctx, h.DBSocket(),
+		map[string]any{"op": "insert", "table": "Interface", "uuid-name": "i", "row": map[string]any{"name": name, "type": "internal"}},
+		map[string]any{"op": "insert", "table": "Port", "uuid-name": "p", "row": map[string]any{"name": name, "interfaces": []any{"named-uuid", "i"}}},
+		map[string]any{"op": "mutate", "table": "Bridge", "where": []any{[]any{"name", "==", bridge}},
+			"mutations": []any{[]any{"ports", "insert", []any{"named-uuid", "p"}}}},
+		map[string]any{"op": "mutate", "table": "Open_vSwitch", "where": []any{}, "mutations": []any{[]any{"next_cfg", "+=", 1}}},
+	)
+	if err != nil {
+		return fmt.Errorf("%s: add port %q: %w", h, name, err)
+	}
+	return h.checkPort(ctx, name)
+}
