@@ -78,6 +78,7 @@ func TestProductionsCounters(t *testing.T) {
 // cut that was meant for them does not befall production's frames, nor the copies for collectors that live.
 func TestDeadCollectorCutsNoOriginal(t *testing.T) {
 	s := newScene(t)
+	s.ping(s.a, addrB, 1) // so that ARP is done
 	const dead = "192.0.2.77"
 	for name, flags := range map[string][]string{
 		"short": {"--source", "vnet0", "--collector", dead, "--snaplen", "64"},

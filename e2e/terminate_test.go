@@ -336,13 +336,23 @@ func TestTooLargeForThePort(t *testing.T) {
 	if len(got.Missing) > 0 {
 		t.Errorf("production lost %d of %d", len(got.Missing), got.Sent)
 	}
-	f.must(lab.Until(f.ctx, "the large frames are counted", func(context.Context) error {
-		text := f.far("session", "show", "in", "-o", "json")
-		if !strings.Contains(strings.Join(strings.Fields(text), ""), `"oversize":{"packets":800`) {
-			return fmt.Errorf("%s", text)
-		}
-		return nil
-	}))
+	counted := func(delivered, oversize int) {
+		t.Helper()
+		f.must(lab.Until(f.ctx, fmt.Sprintf("%d frames are delivered and %d are too large", delivered, oversize), func(context.Context) error {
+			text := strings.Join(strings.Fields(f.far("session", "show", "in", "-o", "json")), "")
+			if !strings.Contains(text, fmt.Sprintf(`"delivered":{"packets":%d,`, delivered)) || !strings.Contains(text, fmt.Sprintf(`"oversize":{"packets":%d,`, oversize)) {
+				return fmt.Errorf("%s", text)
+			}
+			return nil
+		}))
+	}
+	counted(0, 800)
+	// Of frames of both kinds in one flow each is counted as what it is.
+	for _, size := range []int{1400, 100} {
+		_, err := lab.UDPBurst(f.ctx, f.a, f.b, lab.Burst{Count: 50, Size: size})
+		f.must(err)
+	}
+	counted(50, 850)
 }
 
 // TestFlowContested: the one flow on the production bridge is put back when somebody takes it away, three times within a

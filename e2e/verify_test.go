@@ -251,17 +251,17 @@ func TestVerifyFaults(t *testing.T) {
 	s.must(<-traffic)
 
 	// A header that somebody changed, a flow that is gone.
-	_, err := s.host.Ofctl(s.ctx, "-OOpenFlow15", "mod-flows", "br-erspan-nd", "table=30,reg0=1,actions=set_field:9->tun_id,set_field:1->tun_erspan_ver,set_field:7->tun_erspan_idx,set_field:"+collectorAddr+"->tun_dst,output(port=1,max_len=100)")
+	_, err := s.host.Ofctl(s.ctx, "-OOpenFlow15", "mod-flows", tapBridge, "table=30,reg0=1,actions=set_field:9->tun_id,set_field:1->tun_erspan_ver,set_field:7->tun_erspan_idx,set_field:"+collectorAddr+"->tun_dst,output(port=1,max_len=100)")
 	s.must(err)
 	if p := s.verify(3, "web"); p.Verdict != "lost" || p.Reason != "NotInForce" || p.Taps[0].Sends[0].Header != nil && p.Taps[0].Sends[0].Wrong == "" {
 		t.Errorf("a wrong header: %+v", p)
 	}
-	_, err = s.host.Ofctl(s.ctx, "-OOpenFlow15", "del-flows", "br-erspan-nd", "table=30,reg0=1")
+	_, err = s.host.Ofctl(s.ctx, "-OOpenFlow15", "del-flows", tapBridge, "table=30,reg0=1")
 	s.must(err)
 	if p := s.verify(3, "web"); p.Verdict != "lost" || p.Taps[0].LostAt != "encapsulate" {
 		t.Errorf("no flow: %+v", p)
 	}
-	_, err = s.host.Ofctl(s.ctx, "-OOpenFlow15", "del-flows", "br-erspan-nd", "table=0")
+	_, err = s.host.Ofctl(s.ctx, "-OOpenFlow15", "del-flows", tapBridge, "table=0")
 	s.must(err)
 	if p := s.verify(3, "web"); p.Verdict != "lost" || p.Taps[0].LostAt != "tap" {
 		t.Errorf("no flow in the first table: %+v", p)

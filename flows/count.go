@@ -58,8 +58,7 @@ func CountSession(out *Outcome, entries []Entry) Counters {
 			c.Age = e.Age
 		case stage == StageDelivered:
 			c.Delivered.add(e)
-		case stage == StageOversize:
-			c.Oversize.add(e)
+		case stage == StageOversize: // counts every frame; the meter does not
 		case stage == StageLimit:
 			limit.add(e)
 		case stage == StageMetered:
@@ -82,6 +81,10 @@ func CountSession(out *Outcome, entries []Entry) Counters {
 	c.Guarded = Count{less(c.Tapped.Packets, passed.Packets), less(c.Tapped.Bytes, passed.Bytes)}
 	if !out.Filtered {
 		c.Matched = c.Sent
+	}
+	if out.Measured {
+		c.Oversize, c.Limited = metered, Count{}
+		c.Delivered = Count{less(c.Delivered.Packets, metered.Packets), less(c.Delivered.Bytes, metered.Bytes)}
 	}
 	if out.Limited {
 		// What comes after a meter counts in Open vSwitch what was given to the meter: only the meter knows what passed. It

@@ -392,9 +392,17 @@ func terminateFlows(pl *planned, datapath string) []Flow {
 	return append(all,
 		fits(StageFitTagged, priorityStrip, size+tag, "vlan_tci=0x1000/0x1000"),
 		fits(StageFit, priorityNormal, size),
-		Flow{TableEmit, priorityDeny, NewCookie(StageOversize, s.Slot), Match{Fields: []string{slot, largerRegister + "=0x1"}}, drop()},
+		// Open vSwitch translates both ways of check_pkt_larger into one megaflow and counts its packets in the flows of both.
+		// A meter counts in the datapath, where only the way that is taken is.
+		Flow{TableEmit, priorityDeny, NewCookie(StageOversize, s.Slot), Match{Fields: []string{slot, largerRegister + "=0x1"}}, []Action{Action(fmt.Sprintf("meter:%d", s.Slot))}},
 		Flow{TableEmit, priorityNormal, NewCookie(StageDelivered, s.Slot), Match{Fields: []string{slot}}, deliver},
 	)
+}
+
+// measures tells whether a destination session measures frames before it delivers them, and has a meter that counts those
+// that are too large.
+func (pl *planned) measures(datapath string) bool {
+	return datapath == "netdev" && pl.output != nil && pl.output.ofport > 0
 }
 
 // CheckDestination checks a valid destination session against the host and the other sessions. All faults are reported,

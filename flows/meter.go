@@ -57,6 +57,9 @@ func meterOf(slot uint32, rate session.Rate) Meter {
 	return m
 }
 
+// countingMeter is a meter whose rate does not matter, because nothing comes after it.
+func countingMeter(slot uint32) Meter { return Meter{ID: slot, Packets: true, Rate: 1, Burst: 1} }
+
 // limitFlow is a limited session's flow in table 25.
 func limitFlow(slot uint32) Flow {
 	return Flow{TableLimit, priorityNormal, NewCookie(StageLimit, slot), Match{Fields: []string{slotIs(slot)}},

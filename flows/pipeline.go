@@ -40,7 +40,8 @@ import "fmt"
 // specific one first; its slot goes into reg0. What is no session's ends here, counted ("unmatched").
 //
 // Table 50, deliver. Per slot, out through the session's output port. In the userspace datapath the frame is measured
-// first, and table 51, emit, drops and counts what the port does not take, which would take others' frames down with it.
+// first, and table 51, emit, drops what the port does not take, which would take others' frames down with it; a meter
+// counts it.
 //
 // On the production bridge of the output port, one flow (Delivery.flow) takes what comes through our patch port to it.
 //

@@ -42,6 +42,7 @@ type Outcome struct {
 	Taps       []*Tap
 	Filtered   bool // it has filter rules
 	Limited    bool // it has a meter
+	Measured   bool // it has a meter that counts frames which its output port does not take (destination sessions)
 	// Delivery is the way of a destination session to a production bridge.
 	Delivery *Delivery
 	// receives are the ports of ours that a destination session needs.
@@ -515,6 +516,9 @@ func buildTapBridge(in Input, datapath string, sessions []*planned) *TapBridge {
 		pl.out.Filtered = len(pl.wish.Match) > 0
 		if pl.out.Limited = !pl.wish.MaxRate.IsZero(); pl.out.Limited {
 			tb.Meters = append(tb.Meters, meterOf(pl.wish.Slot, pl.wish.MaxRate))
+		}
+		if pl.out.Measured = pl.measures(datapath); pl.out.Measured {
+			tb.Meters = append(tb.Meters, countingMeter(pl.wish.Slot))
 		}
 		for i := range pl.out.Collectors {
 			if co := &pl.out.Collectors[i]; co.MaxLen > 0 {

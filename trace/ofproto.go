@@ -99,8 +99,8 @@ func (p *parser) line(line string) {
 	}
 	v := &p.run.Visits[p.parts[len(p.parts)-1].visit]
 	note, detail := strings.CutPrefix(text, "-> ")
-	if !detail {
-		note, detail = strings.CutPrefix(text, ">> ")
+	if !detail && strings.HasPrefix(text, ">>") { // ">> trouble", ">>>> worse <<<<"
+		note, detail = strings.Trim(text, "<> "), true
 	}
 	if detail {
 		if len(v.Steps) == 0 {

@@ -271,10 +271,10 @@ func destinationStages(in Input, out *flows.Outcome) []Stage {
 	terminate.Count, terminate.Lost = ptr(sum(terminate.Flows)), missing(terminate.Flows)
 	terminate.Lost = append(terminate.Lost, lossOf(find(flows.StageUnmatched), "a header that no session has")...)
 	deliver := Stage{Name: "deliver", Says: "out through " + s.OutputPort, Flows: mine(flows.StageFit, flows.StageFitTagged, flows.StageOversize, flows.StageDelivered)}
-	deliver.Count, deliver.Lost = ptr(sum(mine(flows.StageDelivered))), missing(deliver.Flows)
-	if len(mine(flows.StageOversize)) > 0 {
-		// Open vSwitch translates both branches of check_pkt_larger for each megaflow, and counts its packets in both.
-		deliver.Says += "; a frame larger than it takes is dropped, and counted with the others"
+	counted := flows.CountSession(out, in.There[out.TapBridge])
+	deliver.Count, deliver.Lost = &counted.Delivered, missing(deliver.Flows)
+	if out.Measured {
+		deliver.Lost = append(deliver.Lost, Loss{Why: "larger than the port takes", Count: &counted.Oversize})
 	}
 	stages := []Stage{sender, tunnel, header, terminate, deliver}
 	output := Stage{Name: "output"}
@@ -288,7 +288,7 @@ func destinationStages(in Input, out *flows.Outcome) []Stage {
 		patch.Flows = own.of(d.Bridge, func(l flows.Line) bool {
 			return l.Cookie.Stage() == flows.StageDelivery && l.Cookie.Slot() == uint32(d.ProductionOFPort)
 		})
-		patch.Count, patch.Lost = ptr(sum(patch.Flows)), missing(patch.Flows)
+		patch.Lost = missing(patch.Flows) // its flow counts also what was too large
 		stages = append(stages, patch)
 		output.Says = fmt.Sprintf("port %s of %s", d.OutputPort, d.Bridge)
 	} else {
