@@ -17,11 +17,11 @@ import (
 )
 
 // Sizes of the ring that the kernel and we share. A block is handed over when it is full or blockTimeout old. Waking up
-// costs as much as hundreds of frames do, so that blocks are large; a program that shows frames to people has them soon
-// enough all the same.
+// costs as much as a hundred frames do, so that blocks are large, and a program that shows frames to people has them soon
+// enough all the same; but whatever is in them, the kernel has only so many to fill while we are kept from reading.
 const (
-	ringBlock    = 4 << 20 // at most
-	ringBlocks   = 8       // at least
+	ringBlock    = 2 << 20 // at most
+	ringBlocks   = 8       // at least; 16 in DefaultBuffer
 	ringFrame    = 1 << 11 // only a unit of account for TPACKET_V3: frames take what they need
 	blockTimeout = 50 * time.Millisecond
 	pollTimeout  = 100 * time.Millisecond

@@ -116,10 +116,10 @@ func (w *Output) open() error {
 	if err != nil {
 		return err
 	}
-	w.file, w.writer = f, NewPcapngWriter(f)
-	if w.ring != nil {
+	w.file, w.writer = f, NewPcapngWriter(diskWriter(f))
+	if w.ring != nil && w.ring.Files > 0 {
 		w.kept = append(w.kept, name)
-		if w.ring.Files > 0 && len(w.kept) > w.ring.Files {
+		if len(w.kept) > w.ring.Files {
 			if err := os.Remove(w.kept[0]); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err
 			}
