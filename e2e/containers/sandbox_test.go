@@ -67,6 +67,10 @@ func TestSessionBetweenHosts(t *testing.T) {
 	} {
 		t.Run("version "+tt.version, func(t *testing.T) {
 			s := all.in(t)
+			t.Cleanup(func() {
+				s.h1.ok("ovs-erspan", "session", "remove", "web", "--if-exists")
+				s.h2.ok("ovs-erspan", "session", "remove", "from-h1", "--if-exists")
+			})
 			erspan := append([]string{"--erspan-version", tt.version}, tt.flags...)
 			wire, underlay, analyzer := s.h1.capture(nic, "icmp"), s.collector.capture("eth0", "ip proto 47"), s.h2.capture("analyzer1", "icmp")
 			s.h2.ok(append([]string{"ovs-erspan", "session", "add", "from-h1", "--type", "destination",
@@ -103,7 +107,7 @@ func TestSessionBetweenHosts(t *testing.T) {
 				m       *machine
 				counter string
 				want    int
-			}{{s.h1, "sent", 2 * 2 * pings}, {s.h2, "terminated", 2 * pings}, {s.h2, "delivered", 2 * pings}} {
+			}{{s.h1, "sent", 2 * 2 * pings}, {s.h2, "terminated", 2 * pings}, {s.h2, "delivered", 2 * pings}, {s.h2, "oversize", 0}} {
 				session := map[*machine]string{s.h1: "web", s.h2: "from-h1"}[c.m]
 				c.m.wait("counts", func() error {
 					if n := c.m.packets(session, c.counter); n != c.want {
@@ -113,8 +117,6 @@ func TestSessionBetweenHosts(t *testing.T) {
 				})
 			}
 
-			s.h1.ok("ovs-erspan", "session", "remove", "web")
-			s.h2.ok("ovs-erspan", "session", "remove", "from-h1")
 		})
 	}
 	for _, m := range []*machine{all.h1, all.h2} {
