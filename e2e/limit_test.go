@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -220,5 +221,97 @@ func TestMaxRateLife(t *testing.T) {
 		if said := s.refused(append(add, args...)...); !strings.Contains(said, "rate") && !strings.Contains(said, "maxRate") {
 			t.Errorf("%v: %s", args, said)
 		}
+	}
+}
+
+// TestHostRate: the copies of all sessions together, to all collectors, stay within the host's rate; a session's own rate
+// holds as well; production loses nothing; the counters add up; it comes and goes by every way in.
+func TestHostRate(t *testing.T) {
+	s := newScene(t)
+	rows, err := s.host.DumpRows(s.ctx)
+	s.must(err)
+	s.add("one", "--source", "vnet0", "--direction", "ingress", "--session-id", "1", "--match", "udp")
+	s.add("two", "--source", "vnet0", "--direction", "ingress", "--session-id", "2", "--match", "udp", "--collector", collector6)
+	s.add("slow", "--source", "vnet0", "--direction", "ingress", "--session-id", "3", "--match", "udp", "--max-rate", "1pps")
+	if shown := s.ok("host", "set", "--max-rate", "30pps", "--dry-run"); !strings.Contains(shown, "+ meter=2147483648,pktps,burst,stats,bands=type=drop,rate=30,burst_size=10") {
+		t.Errorf("--dry-run shows\n%s", shown)
+	}
+	if text := s.ok("host", "show"); !strings.Contains(text, "no maximal rate") {
+		t.Errorf("a dry run set it: %s", text)
+	}
+	s.ok("host", "set", "--max-rate", "30pps")
+	s.nothingToDo()
+	wire := s.capture(s.collector, "eth0", "proto 47 or ip6 proto 47")
+	const frames = 600
+	if got := s.load(frames, 100); got != frames {
+		t.Errorf("%d of %d datagrams of production arrived while the limit dropped", got, frames)
+	}
+	s.ping(s.collector, hostAddr, 1)
+	s.stop(wire)
+	all := s.withinRate(wire, "erspan && udp", 30, 10, func(float64) float64 { return 1 })
+	slow := s.withinRate(wire, "erspan.spanid == 3 && udp", 1, 10, func(float64) float64 { return 1 })
+	of := func(filter string) uint64 {
+		n, err := wire.Count(s.ctx, filter)
+		s.must(err)
+		return uint64(n)
+	}
+	two := of("erspan.spanid == 2")
+	if all < 30 || slow < 1 || two < 2 || two%2 != 0 || two != 2*of("erspan.spanid == 2 && ipv6") {
+		t.Errorf("%d copies, %d of them of the slow session, %d of the one with two collectors", all, slow, two)
+	}
+	var h struct{ Sent, Limited count }
+	s.must(json.Unmarshal([]byte(s.ok("host", "show", "-o", "json")), &h))
+	if h.Limited.Packets < frames || h.Sent.Packets < of("erspan") {
+		t.Errorf("host show: %+v, %d on the wire", h, of("erspan"))
+	}
+	s.must(lab.Until(s.ctx, "the counters add up", func(context.Context) error {
+		for name, want := range map[string]uint64{"one": of("erspan.spanid == 1"), "two": two, "slow": of("erspan.spanid == 3")} {
+			// Sent is the sum of the collectors', limited and matched count packets.
+			v := s.show(name).Status
+			collectors := uint64(1)
+			if name == "two" {
+				collectors = 2
+			}
+			if v.Sent.Packets != want || v.Limited.Packets+v.Sent.Packets/collectors != frames || v.Matched.Packets != frames {
+				return fmt.Errorf("%s: %d copies on the wire, %+v", name, want, v)
+			}
+		}
+		return nil
+	}))
+	if way := s.ok("session", "trace", "one"); !strings.Contains(way, "30pps of all sessions together") {
+		t.Errorf("session trace:\n%s", way)
+	}
+
+	exported := s.ok("export")
+	if !strings.Contains(exported, "\nhost: {maxRate: 30pps}\n") {
+		t.Errorf("export:\n%s", exported)
+	}
+	file := filepath.Join(s.lab.Dir(), "x.yaml")
+	s.must(os.WriteFile(file, []byte(strings.Replace(exported, "30pps", "20Mbps", 1)), 0o600))
+	s.ok("apply", "-f", file)
+	if got := s.meters(tapBridge); !strings.Contains(got, "meter=2147483648 kbps burst stats bands= type=drop rate=20000 burst_size=2000") {
+		t.Errorf("meters after apply: %s", got)
+	}
+	s.nothingToDo()
+	for _, args := range [][]string{{"--max-rate", "fast"}, {"--max-rate", ""}, {}, {"--unset", "everything"}, {"--max-rate", "1pps", "--unset", "max-rate"}} {
+		if said := s.refused(append([]string{"host", "set"}, args...)...); !strings.Contains(said, "max-rate") {
+			t.Errorf("%v: %s", args, said)
+		}
+	}
+	s.must(s.host.PutKeys(s.ctx, map[string]string{"ovs-erspan.host": `{"maxRate":"fast"}`}))
+	if r := s.oe("host", "show"); r.code != 1 || !strings.Contains(r.stderr, "ovs-erspan.host") || !strings.Contains(r.stderr, "50Mbps") {
+		t.Errorf("a bad key: exit %d: %s", r.code, r.stderr)
+	}
+	s.ok("host", "set", "--unset", "max-rate")
+	if got := s.meters(tapBridge); strings.Contains(got, "2147483648") || strings.Count(got, "meter=") != 1 {
+		t.Errorf("meters without a rate of the host: %s", got)
+	}
+	s.nothingToDo()
+	s.ok("host", "set", "--max-rate", "1Gbps")
+	s.ok("uninstall")
+	after, err := s.host.DumpRows(s.ctx)
+	s.must(err)
+	if diff := cmp.Diff(rows.Lines(), after.Lines()); diff != "" {
+		t.Errorf("after uninstall (-before +after):\n%s", diff)
 	}
 }

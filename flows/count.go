@@ -19,7 +19,7 @@ type Counters struct {
 	Guarded  Count // of these, dropped because copies themselves caused them
 	Matched  Count // of the rest, what its rules permit
 	Filtered Count // and what they drop
-	Limited  Count // of what matched, dropped because it came faster than the session's maximal rate
+	Limited  Count // of what matched, dropped because it came faster than the session's, or the host's, maximal rate
 	Sent     Count // handed to the tunnel for one collector
 
 	// Of a destination session.
@@ -41,8 +41,8 @@ func CountSession(out *Outcome, entries []Entry) Counters {
 	for _, t := range out.Taps {
 		taps[uint32(t.OFPort)] = true
 	}
-	var passed, limit, metered Count
-	var meterAge time.Duration
+	var passed, limit Count
+	var meters metering
 	for _, e := range entries {
 		if !e.Cookie.Ours() {
 			continue
@@ -61,11 +61,7 @@ func CountSession(out *Outcome, entries []Entry) Counters {
 		case stage == StageOversize: // counts every frame; the meter does not
 		case stage == StageLimit:
 			limit.add(e)
-		case stage == StageMetered:
-			metered.add(e)
-			meterAge = e.Age
-		case stage == StageLimited:
-			c.Limited.add(e)
+		case meters.take(e):
 		case stage < StageRestPermit || stage > StageSent && stage < StagePermit:
 		case stage == StageSent:
 			c.Sent.add(e)
@@ -83,8 +79,8 @@ func CountSession(out *Outcome, entries []Entry) Counters {
 		c.Matched = c.Sent
 	}
 	if out.Measured {
-		c.Oversize, c.Limited = metered, Count{}
-		c.Delivered = Count{less(c.Delivered.Packets, metered.Packets), less(c.Delivered.Bytes, metered.Bytes)}
+		c.Oversize = meters.given
+		c.Delivered = c.Delivered.without(meters.given)
 	}
 	if out.Limited {
 		// What comes after a meter counts in Open vSwitch what was given to the meter: only the meter knows what passed. It
@@ -92,10 +88,14 @@ func CountSession(out *Outcome, entries []Entry) Counters {
 		if !out.Filtered {
 			c.Matched = limit
 		}
-		c.Sent = Count{less(metered.Packets, c.Limited.Packets), less(metered.Bytes, c.Limited.Bytes)}
-		c.Age = min(c.Age, meterAge)
+		c.Sent, c.Limited = meters.result()
+		c.Age = min(c.Age, meters.age)
 	}
 	return c
+}
+
+func (c Count) without(o Count) Count {
+	return Count{less(c.Packets, o.Packets), less(c.Bytes, o.Bytes)}
 }
 
 func less(a, b uint64) uint64 {
@@ -131,11 +131,16 @@ func NotInForce(p Program, rows Changes, flowChanges map[string]FlowChanges) map
 	}
 	for bridge, c := range flowChanges {
 		for _, m := range append(append([]Meter{}, c.AddMeters...), c.SetMeters...) {
-			slots[key(bridge, m.ID)] = true
+			if m.ID == hostMeter {
+				bridges[bridge] = true
+			}
+			slots[key(bridge, m.ID&^passedMeters)] = true
 		}
 		for _, l := range append(append([]Line{}, c.Add...), c.Delete...) {
 			switch {
 			case !l.Cookie.Ours() || l.Cookie.Stage() == StageGuard || l.Cookie.Stage() == StageNone:
+				bridges[bridge] = true
+			case l.Cookie.Stage() == StageHostLimit:
 				bridges[bridge] = true
 			case l.Cookie.Stage() >= StageReceived && l.Cookie.Stage() <= StageUnmatched && l.Cookie.Stage() != StageTerminated:
 				receive[bridge] = true

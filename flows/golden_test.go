@@ -67,6 +67,13 @@ func terminated(slot uint32, name string, change func(*session.Session)) session
 	return session.Stored{Session: s.Defaulted(), Slot: slot}
 }
 
+// sharing are sessions of a host with a maximal rate.
+func sharing(rate session.Rate, sessions ...session.Stored) []session.Stored {
+	w := session.Wish{Host: session.Host{MaxRate: rate}, Sessions: sessions}
+	w.ShareHost()
+	return w.Sessions
+}
+
 var goldens = map[string][]session.Stored{
 	"one": {stored(1, "one", nil)},
 	"both-versions": {
@@ -115,6 +122,10 @@ var goldens = map[string][]session.Stored{
 			s.Collectors = []netip.Addr{addr("192.0.2.11")}
 		}),
 	},
+	"host-limit": sharing(session.BitsPerSecond(1_000_000_000),
+		stored(1, "few", func(s *session.Session) { s.MaxRate = session.PacketsPerSecond(1000) }),
+		stored(2, "dual", func(s *session.Session) { s.Collectors = []netip.Addr{addr("192.0.2.10"), addr("2001:db8::9")} }),
+	),
 	"own-tunnel": {stored(1, "marked", func(s *session.Session) { s.DSCP, s.TTL, s.Origin = ptr(46), ptr(9), addr("192.0.2.1") })},
 }
 

@@ -117,10 +117,9 @@ func (l *limits) admit(pl *planned) *refusal {
 
 // add counts a session's copies and resubmits into the group.
 func (c *cost) add(pl *planned, newTaps []string) {
-	copies := 0
+	copies := pl.copies()
 	for _, co := range pl.out.Collectors {
 		if co.MaxLen > 0 {
-			copies++
 			c.via[co.Path.Device] += len(pl.wishes)
 		}
 	}
@@ -128,8 +127,11 @@ func (c *cost) add(pl *planned, newTaps []string) {
 	if len(pl.wish.Match) > 0 {
 		resubmits = 3 // into the filter, out of it, and room for what a rule costs
 	}
-	if !pl.wish.MaxRate.IsZero() {
+	if pl.wish.Limited() {
 		resubmits++
+	}
+	if !pl.wish.HostRate.IsZero() {
+		resubmits += copies + 1
 	}
 	c.names = append(c.names, pl.wish.Name)
 	for _, w := range pl.wishes {

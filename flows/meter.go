@@ -12,7 +12,7 @@ import (
 
 // Meter is an OpenFlow meter with one band that drops (OpenFlow 1.4.1 section 5.7). It counts what it drops.
 type Meter struct {
-	ID      uint32 // a session's slot
+	ID      uint32
 	Packets bool   // it counts packets; otherwise thousands of bits
 	Rate    uint32 // packets, or thousands of bits, per second
 	Burst   uint32 // packets, or thousands of bits, that may pass at once
@@ -31,7 +31,7 @@ func (m Meter) String() string {
 type MeterCount struct {
 	ID  uint32
 	In  Count // given to it
-	Out Count // dropped by it
+	Out Count // of it, dropped
 	Age time.Duration
 }
 
@@ -43,9 +43,19 @@ const (
 	minBurstKilobit = 600
 )
 
-// meterOf is the meter that bounds a slot's rate.
-func meterOf(slot uint32, rate session.Rate) Meter {
-	m := Meter{ID: slot}
+// The numbers of meters. A session's first is its slot; its second and the host's come where no slot is (session slots are
+// lowest-free numbers; a larger one fails, see findMeter).
+const (
+	passedMeters        = 0x40000000 // + slot
+	hostMeter    uint32 = 0x80000000
+)
+
+// meterOf is the meter that bounds a rate; without one it only counts.
+func meterOf(id uint32, rate session.Rate) Meter {
+	m := Meter{ID: id}
+	if rate.IsZero() {
+		rate = session.PacketsPerSecond(session.MaxPacketRate)
+	}
 	if n, ok := rate.Packets(); ok {
 		m.Packets, m.Rate = true, uint32(n)
 		m.Burst = max(m.Rate/burstPart, minBurstPackets)
@@ -60,10 +70,44 @@ func meterOf(slot uint32, rate session.Rate) Meter {
 // countingMeter is a meter whose rate does not matter, because nothing comes after it.
 func countingMeter(slot uint32) Meter { return Meter{ID: slot, Packets: true, Rate: 1, Burst: 1} }
 
-// limitFlow is a limited session's flow in table 25.
-func limitFlow(slot uint32) Flow {
-	return Flow{TableLimit, priorityNormal, NewCookie(StageLimit, slot), Match{Fields: []string{slotIs(slot)}},
-		[]Action{Action(fmt.Sprintf("meter:%d", slot)), gotoTable(TableEncapsulate)}}
+// sessionMeters are a limited session's. Which packets of a session the host's meter drops, that does not tell: it is the
+// difference of what is given to the session's first meter and to its second.
+func sessionMeters(s session.Stored) []Meter {
+	meters := []Meter{meterOf(s.Slot, s.MaxRate)}
+	if !s.HostRate.IsZero() {
+		meters = append(meters, meterOf(passedMeters+s.Slot, session.Rate{}))
+	}
+	return meters
+}
+
+func meterAction(id uint32) Action { return Action(fmt.Sprintf("meter:%d", id)) }
+
+// leftRegister holds how many of a session's copies the host's meter has still to count.
+const leftRegister = "reg6"
+
+// limitFlows are a limited session's flows in tables 25 and 27.
+func limitFlows(s session.Stored, copies int) []Flow {
+	own := []string{slotIs(s.Slot)}
+	if s.HostRate.IsZero() {
+		return []Flow{{TableLimit, priorityNormal, NewCookie(StageLimit, s.Slot), Match{Fields: own}, []Action{meterAction(s.Slot), gotoTable(TableEncapsulate)}}}
+	}
+	return []Flow{
+		{TableLimit, priorityNormal, NewCookie(StageLimit, s.Slot), Match{Fields: own},
+			[]Action{meterAction(s.Slot), setNumber(uint64(copies), leftRegister), gotoTable(TableHostLimit)}},
+		{TablePassed, priorityNormal, NewCookie(StagePassed, s.Slot), Match{Fields: own}, []Action{meterAction(passedMeters + s.Slot), gotoTable(TableEncapsulate)}},
+	}
+}
+
+// hostLimitFlows give a packet to the host's meter once for each copy that will be made of it.
+func hostLimitFlows(most int) (all []Flow) {
+	for left := most; left >= 1; left-- {
+		actions := []Action{meterAction(hostMeter), gotoTable(TablePassed)}
+		if left > 1 {
+			actions = []Action{meterAction(hostMeter), setNumber(uint64(left-1), leftRegister), Action(fmt.Sprintf("resubmit(,%d)", int(TableHostLimit)))}
+		}
+		all = append(all, Flow{TableHostLimit, priorityNormal, NewCookie(StageHostLimit, uint32(left)), Match{Fields: []string{leftRegister + "=" + hexNumber(uint64(left))}}, actions})
+	}
+	return all
 }
 
 // cloneLimited is cloneInto for a session with a meter.
@@ -79,12 +123,46 @@ func cloneLimited(tapPort int, t Table, slot uint32) Action {
 
 // findMeter fails a session whose rate cannot be bounded without harm to production.
 func (pl *planned) findMeter(in Input, datapath string) bool {
-	harm := in.Unsafe[datapath]
-	if pl.wish.MaxRate.IsZero() || harm == "" {
+	harm, rate := in.Unsafe[datapath], fmt.Sprintf("maxRate %s", pl.wish.MaxRate)
+	if pl.wish.MaxRate.IsZero() {
+		rate = fmt.Sprintf("the host's maxRate %s", pl.wish.HostRate)
+	}
+	if pl.wish.Slot >= passedMeters {
+		harm = fmt.Sprintf("the session's slot, %d, is no meter's number: remove the session and add it again", pl.wish.Slot)
+	}
+	if !pl.wish.Limited() || harm == "" {
 		return true
 	}
-	fail(pl.out, ReasonLimitUnsafe, fmt.Sprintf("maxRate %s: %s", pl.wish.MaxRate, harm))
+	fail(pl.out, ReasonLimitUnsafe, rate+": "+harm)
 	return false
+}
+
+// buildMeters makes the meters of a tap bridge. The host's rate is shared by those that have source sessions.
+func (tb *TapBridge) buildMeters(sessions []*planned, share int) {
+	for _, pl := range sessions {
+		if pl.out.Measured = pl.measures(tb.DatapathType); pl.out.Measured {
+			tb.Meters = append(tb.Meters, countingMeter(pl.wish.Slot))
+		}
+		if pl.out.Limited = pl.output == nil && pl.wish.Limited(); !pl.out.Limited {
+			continue
+		}
+		pl.out.HostLimited = !pl.wish.HostRate.IsZero()
+		tb.Meters = append(tb.Meters, sessionMeters(pl.wish)...)
+		if pl.out.HostLimited && !slices.ContainsFunc(tb.Meters, func(m Meter) bool { return m.ID == hostMeter }) {
+			tb.Meters = append(tb.Meters, meterOf(hostMeter, pl.wish.HostRate.Divided(share)))
+		}
+	}
+	slices.SortFunc(tb.Meters, func(a, b Meter) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// copies is how many copies are made of a packet of the session, for one of its taps.
+func (pl *planned) copies() (n int) {
+	for _, co := range pl.out.Collectors {
+		if co.MaxLen > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // CompareMeters adds to the changes what separates the meters that are there from the wished ones.
@@ -117,18 +195,74 @@ func byID(meters []Meter) map[uint32]Meter {
 func MeterEntries(counts []MeterCount) []Entry {
 	var entries []Entry
 	for _, m := range counts {
-		entries = append(entries,
-			Entry{Line: Line{Cookie: NewCookie(StageMetered, m.ID)}, Packets: m.In.Packets, Bytes: m.In.Bytes, Age: m.Age},
-			Entry{Line: Line{Cookie: NewCookie(StageLimited, m.ID)}, Packets: m.Out.Packets, Bytes: m.Out.Bytes, Age: m.Age})
+		add := func(stage Stage, slot uint32, c Count) {
+			entries = append(entries, Entry{Line: Line{Cookie: NewCookie(stage, slot)}, Packets: c.Packets, Bytes: c.Bytes, Age: m.Age})
+		}
+		switch {
+		case m.ID == hostMeter:
+			add(StageHostMetered, 0, m.In)
+			add(StageHostLimited, 0, m.Out)
+		case m.ID >= passedMeters:
+			add(StagePassedHost, m.ID-passedMeters, m.In)
+		default:
+			add(StageMetered, m.ID, m.In)
+			add(StageLimited, m.ID, m.Out)
+		}
 	}
 	return entries
+}
+
+// HostCount is what the host's meter of a tap bridge was given, in copies, and what of it it dropped.
+func HostCount(entries []Entry) (given, dropped Count) {
+	for _, e := range entries {
+		switch e.Cookie {
+		case NewCookie(StageHostMetered, 0):
+			given.add(e)
+		case NewCookie(StageHostLimited, 0):
+			dropped.add(e)
+		}
+	}
+	return given, dropped
+}
+
+// metering is what the meters of one session have counted.
+type metering struct {
+	given, dropped, passed Count
+	beyond                 bool // there is a meter behind the host's
+	age                    time.Duration
+}
+
+// take notes a counter of the session's, if it is a meter's.
+func (m *metering) take(e Entry) bool {
+	switch e.Cookie.Stage() {
+	case StageMetered:
+		m.given.add(e)
+		m.age = e.Age
+	case StageLimited:
+		m.dropped.add(e)
+	case StagePassedHost:
+		m.passed.add(e)
+		m.beyond = true
+	default:
+		return false
+	}
+	return true
+}
+
+// sent is what passed all meters, and limited what did not.
+func (m metering) result() (sent, limited Count) {
+	sent = Count{less(m.given.Packets, m.dropped.Packets), less(m.given.Bytes, m.dropped.Bytes)}
+	if m.beyond {
+		sent = m.passed
+	}
+	return sent, Count{less(m.given.Packets, sent.Packets), less(m.given.Bytes, sent.Bytes)}
 }
 
 // LimitedDatapaths are the datapath types on which sessions have a rate that meters have to bound, sorted.
 func LimitedDatapaths(state State, sessions []session.Stored) []string {
 	types := map[string]bool{}
 	for _, s := range sessions {
-		if b := state.Bridges[s.Bridge]; b != nil && !s.Stopped() && !s.MaxRate.IsZero() {
+		if b := state.Bridges[s.Bridge]; b != nil && !s.Stopped() && s.Limited() {
 			types[b.NormalDatapathType()] = true
 		}
 	}

@@ -23,6 +23,9 @@ import "fmt"
 // the packet that it is given, and Open vSwitch gives it production's own where a clone is none in the datapath: see
 // cloneLimited.
 //
+// Table 26, host limit, and 27, passed. Only where the host has a maximal rate: a meter that all sessions share is given the
+// packet once for each copy that will be made of it; what it lets pass is counted by a second meter of the session.
+//
 // Table 30, encapsulate. Per slot one flow: it sets the tunnel fields, and for each collector outputs to the tunnel port,
 // cut to what the path takes. Every output to a tunnel carries max_len: in the userspace datapath an oversize copy takes
 // production packets down with it, and byte counters are exact only so. And each is in a clone of its own, because a cut
@@ -51,6 +54,8 @@ const (
 	TableGuard       Table = 5
 	TableFilter      Table = 10
 	TableLimit       Table = 25
+	TableHostLimit   Table = 26
+	TablePassed      Table = 27
 	TableEncapsulate Table = 30
 	TableHeader      Table = 40
 	TableTerminate   Table = 41
@@ -73,6 +78,10 @@ func (t Table) String() string {
 		return "filter"
 	case TableLimit:
 		return "limit"
+	case TableHostLimit:
+		return "host-limit"
+	case TablePassed:
+		return "passed"
 	case TableEncapsulate:
 		return "encapsulate"
 	case TableHeader:
@@ -127,6 +136,11 @@ const (
 	StageLimit       Stage = 0x0018 // given to the session's meter
 	StageMetered     Stage = 0x0019 // the same as the meter itself counts it (MeterEntries)
 	StageLimited     Stage = 0x001a // of these, dropped by it
+	StageHostLimit   Stage = 0x001b // given to the host's meter; slot is how many copies it has still to count
+	StagePassed      Stage = 0x001c // passed it
+	StagePassedHost  Stage = 0x001d // the same as the session's second meter counts it
+	StageHostMetered Stage = 0x001e // copies that the host's meter was given
+	StageHostLimited Stage = 0x001f // of these, dropped by it
 	StageSent        Stage = 0x0030 // handed to the tunnel, once for each collector
 	StageTouch       Stage = 0x003f
 	StageReceived    Stage = 0x0040 // what arrived at a tunnel port; slot is the port

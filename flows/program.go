@@ -1,7 +1,6 @@
 package flows
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -43,6 +42,8 @@ type Outcome struct {
 	Filtered   bool // it has filter rules
 	Limited    bool // it has a meter
 	Measured   bool // it has a meter that counts frames which its output port does not take (destination sessions)
+	// HostLimited tells that it also shares the host's.
+	HostLimited bool
 	// Delivery is the way of a destination session to a production bridge.
 	Delivery *Delivery
 	// receives are the ports of ours that a destination session needs.
@@ -191,8 +192,14 @@ func Build(in Input) Program {
 		byDatapath[datapath] = append(byDatapath[datapath], pl)
 	}
 	judgeOffload(in, p)
+	share := 0
+	for _, sessions := range byDatapath {
+		if slices.ContainsFunc(sessions, func(pl *planned) bool { return pl.output == nil }) {
+			share++
+		}
+	}
 	for _, datapath := range slices.Sorted(maps.Keys(byDatapath)) {
-		p.TapBridges = append(p.TapBridges, buildTapBridge(in, datapath, byDatapath[datapath]))
+		p.TapBridges = append(p.TapBridges, buildTapBridge(in, datapath, byDatapath[datapath], share))
 	}
 	return p
 }
@@ -457,8 +464,8 @@ func isNetdevBridge(state State, device string) bool {
 	return b != nil && b.NormalDatapathType() == "netdev"
 }
 
-// buildTapBridge joins the sessions of one datapath.
-func buildTapBridge(in Input, datapath string, sessions []*planned) *TapBridge {
+// buildTapBridge joins the sessions of one datapath; share is how many tap bridges have source sessions.
+func buildTapBridge(in Input, datapath string, sessions []*planned, share int) *TapBridge {
 	state := in.State
 	tb := &TapBridge{Name: tapBridgeNames[datapath], DatapathType: datapath}
 	wishes := map[uint32][]tapWish{}
@@ -514,19 +521,13 @@ func buildTapBridge(in Input, datapath string, sessions []*planned) *TapBridge {
 	for _, pl := range sessions {
 		pl.out.Taps = tapsOf[pl.wish.Slot]
 		pl.out.Filtered = len(pl.wish.Match) > 0
-		if pl.out.Limited = !pl.wish.MaxRate.IsZero(); pl.out.Limited {
-			tb.Meters = append(tb.Meters, meterOf(pl.wish.Slot, pl.wish.MaxRate))
-		}
-		if pl.out.Measured = pl.measures(datapath); pl.out.Measured {
-			tb.Meters = append(tb.Meters, countingMeter(pl.wish.Slot))
-		}
 		for i := range pl.out.Collectors {
 			if co := &pl.out.Collectors[i]; co.MaxLen > 0 {
 				co.tunnelPort = tunnels[co.tunnel].Interfaces[0].OFPort
 			}
 		}
 	}
-	slices.SortFunc(tb.Meters, func(a, b Meter) int { return cmp.Compare(a.ID, b.ID) })
+	tb.buildMeters(sessions, share)
 	tb.Flows = tapBridgeFlows(tb, sessions, paths)
 	return tb
 }
@@ -536,7 +537,7 @@ func tapBridgeFlows(tb *TapBridge, sessions []*planned, paths []pathTo) []Flow {
 	first := map[uint32]Table{}
 	limited := map[uint32]bool{}
 	var all []Flow
-	received := false
+	received, most := false, 0
 	for _, pl := range sessions {
 		if pl.output != nil {
 			received = true
@@ -546,7 +547,10 @@ func tapBridgeFlows(tb *TapBridge, sessions []*planned, paths []pathTo) []Flow {
 		first[pl.wish.Slot] = TableEncapsulate
 		if limited[pl.wish.Slot] = pl.out.Limited; pl.out.Limited {
 			first[pl.wish.Slot] = TableLimit
-			all = append(all, limitFlow(pl.wish.Slot))
+			all = append(all, limitFlows(pl.wish, pl.copies())...)
+			if pl.out.HostLimited {
+				most = max(most, pl.copies())
+			}
 		}
 		if pl.out.Filtered {
 			all = append(all, filterFlows(pl.wish, first[pl.wish.Slot])...)
@@ -554,6 +558,7 @@ func tapBridgeFlows(tb *TapBridge, sessions []*planned, paths []pathTo) []Flow {
 		}
 		all = append(all, encapsulateFlow(pl, tb.DatapathType))
 	}
+	all = append(all, hostLimitFlows(most)...)
 	for _, tap := range tb.Taps {
 		all = append(all, tap.flows(func(slot uint32) Action {
 			if limited[slot] {

@@ -66,7 +66,7 @@ func NewSelfTest(datapath string, now time.Time) SelfTest {
 				AddMeters: []Meter{meterOf(limited, session.PacketsPerSecond(minBurstPackets))},
 				Add: []Line{
 					Flow{TableClassify, priorityNormal, NewCookie(StageTapped, selfTestTapPort), Match{Fields: []string{inPort(selfTestTapPort)}}, fan}.Line(),
-					limitFlow(limited).Line(), local(limited), local(unlimited),
+					limitFlows(session.Stored{Slot: limited}, 1)[0].Line(), local(limited), local(unlimited),
 				},
 			},
 		},

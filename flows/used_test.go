@@ -14,6 +14,9 @@ func TestUse(t *testing.T) {
 	sent := func(packets uint64, age time.Duration) []Entry {
 		return []Entry{{Line: Line{Cookie: NewCookie(StageSent, 1)}, Packets: packets, Bytes: 10 * packets, Age: age}}
 	}
+	delivered := func(packets uint64, age time.Duration) []Entry {
+		return []Entry{{Line: Line{Cookie: NewCookie(StageDelivered, 1)}, Packets: packets, Bytes: 10 * packets, Age: age}}
+	}
 	metered := func(in, dropped, flow uint64, age time.Duration) []Entry {
 		return append(sent(flow, age), MeterEntries([]MeterCount{{ID: 1, In: Count{in, 10 * in}, Out: Count{dropped, 10 * dropped}, Age: age}})...)
 	}
@@ -35,6 +38,11 @@ func TestUse(t *testing.T) {
 		"only what passes the meter": {func(s *session.Session) { s.MaxRate = session.PacketsPerSecond(1) },
 			[]step{{0, nil, 0}, {second, metered(50, 40, 50, second), 10}, {second, metered(60, 45, 60, 2*second), 15}, {second, metered(9, 5, 69, 3*second), 19}}},
 		"another's flow": {nil, []step{{0, nil, 0}, {second, []Entry{{Line: Line{Cookie: NewCookie(StageSent, 2)}, Packets: 9, Age: second}, {Line: Line{Cookie: 1}, Packets: 9}}, 0}}},
+		"delivered, but for what is too large": {func(s *session.Session) { s.Type = session.Destination },
+			[]step{{0, nil, 0}, {second, append(delivered(10, second), MeterEntries([]MeterCount{{ID: 1, In: Count{3, 30}}})...), 7},
+				{second, append(delivered(10, 2*second), MeterEntries([]MeterCount{{ID: 1, In: Count{5, 50}}})...), 7},
+				{second, append(delivered(12, 3*second), MeterEntries([]MeterCount{{ID: 1, In: Count{5, 50}}})...), 7},
+				{second, append(delivered(14, 4*second), MeterEntries([]MeterCount{{ID: 1, In: Count{5, 50}}})...), 9}}},
 		"delivered": {func(s *session.Session) { s.Type = session.Destination },
 			[]step{{0, nil, 0}, {second, []Entry{{Line: Line{Cookie: NewCookie(StageDelivered, 1)}, Packets: 4, Bytes: 40, Age: second}, {Line: Line{Cookie: NewCookie(StageTerminated, 1)}, Packets: 9, Age: second}}, 4}}},
 	} {

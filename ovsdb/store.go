@@ -23,6 +23,7 @@ import (
 const (
 	sessionPrefix = "ovs-erspan.session."   // + name: a stored
 	statusPrefix  = "ovs-erspan.status."    // + name: a session.Status
+	hostKey       = "ovs-erspan.host"       // a session.Host
 	generationKey = "ovs-erspan.generation" // decimal; every Update that writes adds 1
 	inForceKey    = "ovs-erspan.in-force"   // decimal; the generation that was last reconciled
 )
@@ -100,6 +101,12 @@ func readWish(externalIDs map[string]string, reader *memoReader) (session.Wish, 
 		}
 		return owner != s.Name
 	})
+	if text, ok := externalIDs[hostKey]; ok {
+		if err := readHost(text, &wish.Host); err != nil {
+			broken(hostKey, session.HostName, err)
+		}
+	}
+	wish.ShareHost()
 	for i := range wish.Sessions {
 		s := &wish.Sessions[i]
 		if used := wish.Status[s.Name].Used; used != nil && used.Round == s.Round {
@@ -153,6 +160,20 @@ func bySeniority(status map[string]session.Status, a, b string) int {
 		return 1
 	}
 	return cmp.Or(cmp.Compare(reported(a), reported(b)), status[a].Since.Compare(status[b].Since), cmp.Compare(a, b))
+}
+
+func readHost(text string, to *session.Host) error {
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.DisallowUnknownFields()
+	var h session.Host
+	if err := decoder.Decode(&h); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return errors.New("text after its end")
+	}
+	*to = h
+	return nil
 }
 
 // readGeneration reads a generation that can be counted up for long enough.
@@ -279,7 +300,7 @@ func newEdit(before map[string]string, change func(*session.Wish) error) (edit, 
 		}
 		had[s.Name] = text
 	}
-	broken := maps.Clone(wish.Broken)
+	broken, host := maps.Clone(wish.Broken), wish.Host
 	if err := change(&wish); err != nil {
 		return edit{}, err
 	}
@@ -313,8 +334,19 @@ func newEdit(before map[string]string, change func(*session.Wish) error) (edit, 
 			e.remove = append(e.remove, sessionPrefix+name)
 		}
 	}
+	switch _, is := before[hostKey]; {
+	case wish.Host == host && (wish.Broken[session.HostName] != nil || broken[session.HostName] == nil): // as it was
+	case wish.Host == session.Host{} && is:
+		e.remove = append(e.remove, hostKey)
+	case wish.Host != session.Host{}:
+		text, err := canonical(wish.Host)
+		if err != nil {
+			return edit{}, err
+		}
+		e.put[hostKey] = text
+	}
 	for name := range broken {
-		if wish.Broken[name] == nil && !kept[name] && name != brokenGeneration {
+		if wish.Broken[name] == nil && !kept[name] && name != brokenGeneration && name != session.HostName {
 			e.remove = append(e.remove, sessionPrefix+name)
 		}
 	}
@@ -391,7 +423,7 @@ func (e edit) transaction(root string) *transaction {
 			continue
 		}
 		remove = append(remove, key)
-		if strings.HasPrefix(key, sessionPrefix) { // a status may come or go at any time
+		if strings.HasPrefix(key, sessionPrefix) || key == hostKey { // a status may come or go at any time
 			old[key] = text
 		}
 	}
@@ -464,7 +496,7 @@ func (d *DB) Report(ctx context.Context, inForce uint64, status map[string]sessi
 // inUse tells whether anybody ever wished for anything; where not, or not since an uninstall, a report leaves no trace.
 func inUse(externalIDs map[string]string) bool {
 	for key := range externalIDs {
-		if key == generationKey || strings.HasPrefix(key, sessionPrefix) {
+		if key == generationKey || key == hostKey || strings.HasPrefix(key, sessionPrefix) {
 			return true
 		}
 	}

@@ -102,7 +102,7 @@ func TestStore(t *testing.T) {
 	others := map[string]string{"hostname": "h", "ovs-erspanx": "not ours", "note": `a, "b" {c} ü \`}
 	setKeys(s, others)
 	db := connect(t, s)
-	if diff := cmp.Diff(session.Wish{}, wish(t, db), cmpopts.EquateEmpty()); diff != "" {
+	if diff := cmp.Diff(session.Wish{}, wish(t, db), cmpopts.EquateEmpty(), cmpopts.EquateComparable(session.Rate{})); diff != "" {
 		t.Errorf("an empty store (-want +got):\n%s", diff)
 	}
 	want := func(what string, generation uint64, ours map[string]string) {
@@ -190,6 +190,39 @@ func TestStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		want("forgotten", 0, nil)
+	}
+}
+
+// TestStoreHost: what is wished for all sessions together is kept, known to each of them, told of where it cannot be read,
+// and gone when it is unset.
+func TestStoreHost(t *testing.T) {
+	s := ovsdbtest.Start(t)
+	db := connect(t, s)
+	rate := session.BitsPerSecond(1_000_000)
+	set := func(h session.Host) func(*session.Wish) error {
+		return func(w *session.Wish) error { w.SetHost(h); return nil }
+	}
+	first := update(t, db, set(session.Host{MaxRate: rate}))
+	if again := update(t, db, set(session.Host{MaxRate: rate})); again != first {
+		t.Errorf("the same again made generation %d of %d", again, first)
+	}
+	update(t, db, add(newSession("web")))
+	w := wish(t, connect(t, s))
+	if w.Host.MaxRate != rate || len(w.Sessions) != 1 || w.Sessions[0].HostRate != rate {
+		t.Errorf("%+v", w)
+	}
+	s.Vsctl("set", "open", ".", `external_ids:ovs-erspan.host="{\"maxRate\":\"fast\"}"`)
+	db = connect(t, s)
+	if w := wish(t, db); w.Broken[session.HostName] == nil || !w.Host.MaxRate.IsZero() {
+		t.Errorf("one that cannot be read: %+v", w)
+	}
+	update(t, db, remove("web"))
+	if w := wish(t, db); w.Broken[session.HostName] == nil {
+		t.Error("another change took it away")
+	}
+	update(t, db, set(session.Host{}))
+	if w := wish(t, db); len(w.Broken) > 0 || strings.Contains(s.Dump(), "ovs-erspan.host") {
+		t.Errorf("after it was unset: %+v", w)
 	}
 }
 

@@ -12,10 +12,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Marshal writes sessions as YAML that [Parse] takes back to the same sessions: fields in the order in which people
+// Marshal is [MarshalFile] for sessions alone.
+func Marshal(sessions []Session) ([]byte, error) { return MarshalFile(File{Sessions: sessions}) }
+
+// MarshalFile writes sessions as YAML that [ParseFile] takes back to the same sessions: fields in the order in which people
 // read them, and only those that are set. Times are written in UTC. The error names a session whose text is not UTF-8;
 // a valid session has none.
-func Marshal(sessions []Session) ([]byte, error) {
+func MarshalFile(file File) ([]byte, error) {
+	sessions := file.Sessions
 	items := &yaml.Node{Kind: yaml.SequenceNode}
 	for _, s := range sessions {
 		n := sessionNode(s)
@@ -27,7 +31,8 @@ func Marshal(sessions []Session) ([]byte, error) {
 	if len(sessions) == 0 {
 		items.Style = yaml.FlowStyle
 	}
-	root := mappingNode(0, pair("apiVersion", stringNode(APIVersion)), pair("sessions", items))
+	root := mappingNode(0, pair("apiVersion", stringNode(APIVersion)),
+		short("host", file.Host != nil && *file.Host != Host{}, hostNodes(file.Host)), pair("sessions", items))
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
@@ -39,6 +44,13 @@ func Marshal(sessions []Session) ([]byte, error) {
 		return nil, fmt.Errorf("write sessions as YAML: %w", err)
 	}
 	return b.Bytes(), nil
+}
+
+func hostNodes(h *Host) []*yaml.Node {
+	if h == nil {
+		return nil
+	}
+	return text("maxRate", h.MaxRate.String())
 }
 
 // notText finds a value that YAML has no way to write.

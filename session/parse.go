@@ -24,9 +24,23 @@ const (
 	MaxFileParts = 400_000 // characters that YAML is put together with (see [parts])
 )
 
-// Parse reads the sessions of a YAML or JSON document:
+// File is what a YAML document holds.
+type File struct {
+	// Host is what is wished for all sessions together; nil where the document does not say.
+	Host     *Host
+	Sessions []Session
+}
+
+// Parse is [ParseFile] for a document of sessions alone: what else it says is left out.
+func Parse(data []byte) ([]Session, error) {
+	f, err := ParseFile(data)
+	return f.Sessions, err
+}
+
+// ParseFile reads a YAML or JSON document:
 //
 //	apiVersion: ovs-erspan/v1
+//	host: {maxRate: 1Gbps}
 //	sessions:
 //	- name: web
 //	  …
@@ -37,22 +51,22 @@ const (
 //
 // It checks the form, and that each session has a name of its own; call [Session.Validate] for the rest. Each fault is a
 // [FieldError] with its line; they are joined (see [Flatten]).
-func Parse(data []byte) ([]Session, error) {
+func ParseFile(data []byte) (File, error) {
 	root, err := parseDocument(data)
 	if err != nil {
-		return nil, err
+		return File{}, err
 	}
 	d := &decoder{}
-	sessions := d.document(root)
+	file := d.document(root)
 	slices.SortStableFunc(d.errs, func(a, b *FieldError) int { return cmp.Compare(a.Line, b.Line) })
 	var errs []error
 	for _, e := range d.errs {
 		errs = append(errs, e)
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, err
+		return File{}, err
 	}
-	return sessions, nil
+	return file, nil
 }
 
 // parseDocument is the root of the one document that data holds.

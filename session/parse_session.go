@@ -11,8 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-func (d *decoder) document(root *yaml.Node) []Session {
-	var sessions []Session
+func (d *decoder) document(root *yaml.Node) (file File) {
 	var version bool
 	var listed bool
 	d.mapping(root, "", nil,
@@ -22,9 +21,13 @@ func (d *decoder) document(root *yaml.Node) []Session {
 				d.fault(n, FieldError{Field: path, Value: v, Allowed: APIVersion})
 			}
 		}},
+		field{"host", func(n *yaml.Node, path string) {
+			file.Host = &Host{}
+			d.mapping(n, path, nil, field{"maxRate", func(n *yaml.Node, path string) { file.Host.MaxRate = d.rate(n, path) }})
+		}},
 		field{"sessions", func(n *yaml.Node, path string) {
 			listed = true
-			sessions = d.sessions(n, path)
+			file.Sessions = d.sessions(n, path)
 		}},
 	)
 	if root.Kind == yaml.MappingNode && !version {
@@ -33,7 +36,7 @@ func (d *decoder) document(root *yaml.Node) []Session {
 	if root.Kind == yaml.MappingNode && !listed {
 		d.fault(root, FieldError{Field: "sessions", Reason: "is required", Allowed: "a list of sessions"})
 	}
-	return sessions
+	return file
 }
 
 func (d *decoder) sessions(n *yaml.Node, path string) []Session {

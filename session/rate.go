@@ -33,6 +33,17 @@ func PacketsPerSecond(n uint64) Rate { return Rate{n: n} }
 // BitsPerSecond is a rate of n bits per second.
 func BitsPerSecond(n uint64) Rate { return Rate{n: n, bits: true} }
 
+// Divided is the rate for each of n, not less than the least there is.
+func (r Rate) Divided(n int) Rate {
+	switch {
+	case r.IsZero() || n < 2:
+		return r
+	case r.bits:
+		return BitsPerSecond(max(r.n/1000/uint64(n), 1) * 1000)
+	}
+	return PacketsPerSecond(max(r.n/uint64(n), 1))
+}
+
 // IsZero reports whether there is no bound.
 func (r Rate) IsZero() bool { return r == Rate{} }
 

@@ -15,6 +15,14 @@ type Stored struct {
 	Round uint64 `json:"-"`
 	// Used is what of them is used up, as far as it was last looked at.
 	Used Used `json:"-"`
+	// HostRate bounds the copies of all sessions together: Wish.Host's.
+	HostRate Rate `json:"-"`
+}
+
+// Host is what is wished for all sessions of a host together.
+type Host struct {
+	// MaxRate bounds the copies that all source sessions send, to all collectors. What comes faster is dropped and counted.
+	MaxRate Rate `json:"maxRate,omitzero"`
 }
 
 // Identity is what Interface.external_ids say of who is behind a port. Empty fields were not there.
@@ -79,10 +87,33 @@ type Wish struct {
 	Generation uint64
 	// InForce is the generation that was last reconciled.
 	InForce uint64
+	// Host is what is wished for all sessions together.
+	Host Host
 	// Sessions, sorted by name.
 	Sessions []Stored
 	// Broken holds, by name, the entries that cannot be read, with the reason. They are reported and left alone.
 	Broken map[string]error
 	// Status by session name, as of InForce.
 	Status map[string]Status
+}
+
+// ShareHost has every session know what is wished for all of them.
+func (w *Wish) ShareHost() {
+	for i := range w.Sessions {
+		w.Sessions[i].HostRate = w.Host.MaxRate
+	}
+}
+
+// Limited tells whether a meter bounds the session's copies.
+func (s Stored) Limited() bool { return s.isSource() && (!s.MaxRate.IsZero() || !s.HostRate.IsZero()) }
+
+// HostName is the name under which what is wished for all sessions together is told of where it cannot be read. No session
+// can have it.
+const HostName = "(host)"
+
+// SetHost changes what is wished for all sessions together.
+func (w *Wish) SetHost(h Host) {
+	w.Host = h
+	delete(w.Broken, HostName)
+	w.ShareHost()
 }

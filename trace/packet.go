@@ -140,7 +140,11 @@ func (f *follower) follow(tap *flows.Tap) Copy {
 			return lose("limit", "no flow of the session takes it in table %s", flows.TableLimit)
 		}
 		meet("limit", v)
-		say("limit: passes, unless copies come faster than %s", f.session.MaxRate)
+		rate := f.session.MaxRate.String()
+		if rate == "" {
+			rate = "the host's maximal rate"
+		}
+		say("limit: passes, unless copies come faster than %s", rate)
 	}
 	sent := f.find(func(st flows.Stage, n uint32) bool { return st == flows.StageSent && n == f.out.Slot })
 	if sent == nil {

@@ -143,9 +143,9 @@ func sourceStages(in Input, out *flows.Outcome) []Stage {
 	}
 	limited := flows.CountSession(out, in.There[out.TapBridge])
 	if out.Limited {
-		l := Stage{Name: "limit", Says: "at most " + s.MaxRate.String() + " pass its meter", Count: &limited.Sent,
-			Flows: ofSlot(func(stage flows.Stage) bool { return stage == flows.StageLimit })}
-		l.Lost = append([]Loss{{Why: "came faster than " + s.MaxRate.String(), Count: &limited.Limited, Meant: true}}, missing(l.Flows)...)
+		l := Stage{Name: "limit", Says: "at most " + ratesText(s) + " passes", Count: &limited.Sent,
+			Flows: ofSlot(func(stage flows.Stage) bool { return stage == flows.StageLimit || stage == flows.StagePassed })}
+		l.Lost = append([]Loss{{Why: "came faster than " + ratesText(s), Count: &limited.Limited, Meant: true}}, missing(l.Flows)...)
 		stages, before = append(stages, l), l.Count
 	}
 	sent := Stage{Name: "encapsulate", Says: headerText(s.Session), Flows: ofSlot(func(stage flows.Stage) bool { return stage == flows.StageSent })}
@@ -159,6 +159,18 @@ func sourceStages(in Input, out *flows.Outcome) []Stage {
 	}
 	stages = append(stages, sent)
 	return append(stages, collectorStages(in, out, false)...)
+}
+
+// ratesText is what bounds a session's copies.
+func ratesText(s session.Stored) string {
+	var rates []string
+	if !s.MaxRate.IsZero() {
+		rates = append(rates, s.MaxRate.String())
+	}
+	if !s.HostRate.IsZero() {
+		rates = append(rates, s.HostRate.String()+" of all sessions together")
+	}
+	return strings.Join(rates, " and ")
 }
 
 // filterStage is table 10: what each rule took.

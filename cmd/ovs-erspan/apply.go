@@ -26,7 +26,7 @@ func newApplyCommand(a *app) *cobra.Command {
 		Short: "Make sessions what a YAML file says, as one change",
 		Long: `Make sessions what a YAML file says: each session that it names is replaced wholly, or created. All of it is one
 change: where one session is refused, none is changed. Sources that do not exist yet are accepted; their sessions are
-Pending until they come.`,
+Pending until they come. A field host, beside sessions, says what host set does; without it that stays as it is.`,
 		Example: `  ovs-erspan apply -f sessions.yaml
   ovs-erspan apply -f sessions.yaml --dry-run
   ovs-erspan export | ovs-erspan apply -f - --prune`,
@@ -40,12 +40,12 @@ Pending until they come.`,
 			if err != nil {
 				return refuse(err)
 			}
-			sessions, err := session.Parse(data)
+			file, err := session.ParseFile(data)
 			if err != nil {
 				return refuse(err)
 			}
 			return a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
-				return applySessions(ctx, h, sessions, prune, dryRun, noWait)
+				return applySessions(ctx, h, file, prune, dryRun, noWait)
 			})
 		},
 	}
@@ -74,14 +74,18 @@ func (a *app) read(file string) ([]byte, error) {
 	return data, err
 }
 
-func applySessions(ctx context.Context, h *host, sessions []session.Session, prune, dryRun, noWait bool) error {
+func applySessions(ctx context.Context, h *host, file session.File, prune, dryRun, noWait bool) error {
+	sessions := file.Sessions
 	names := make([]string, len(sessions))
 	for i, s := range sessions {
 		names[i] = s.Name
 	}
 	var removed []string
-	e := edit{noWait: noWait, dryRun: dryRun, acceptMissing: true, change: func(w *session.Wish) ([]string, error) {
+	e := edit{noWait: noWait, dryRun: dryRun, acceptMissing: true, ofHost: file.Host != nil, change: func(w *session.Wish) ([]string, error) {
 		removed = nil
+		if file.Host != nil {
+			w.SetHost(*file.Host)
+		}
 		if prune {
 			keep := func(name string) bool { return slices.Contains(names, name) }
 			for _, s := range w.Sessions {

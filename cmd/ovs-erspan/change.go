@@ -22,6 +22,8 @@ type edit struct {
 	acceptMissing bool
 	// renewIdentities notes anew who is behind the sources, as the user named them again.
 	renewIdentities bool
+	// ofHost tells that it changes what is wished for all sessions together.
+	ofHost bool
 	// noWait returns when the wish is stored.
 	noWait bool
 	// dryRun shows what would change, and changes nothing.
@@ -48,7 +50,7 @@ func (h *host) make(ctx context.Context, e edit) (map[string]session.Status, err
 	change := e.change
 	e.change = func(w *session.Wish) ([]string, error) {
 		touched, err := change(w)
-		stops = len(touched) == 0
+		stops = len(touched) == 0 && !e.ofHost
 		return touched, err
 	}
 	generation, err := h.store(ctx, e)
@@ -87,6 +89,11 @@ func (h *host) store(ctx context.Context, e edit) (uint64, error) {
 func (h *host) check(ctx context.Context, w *session.Wish, was []session.Stored, touched []string, e edit) error {
 	if err := completeWish(w); err != nil {
 		return err
+	}
+	if e.ofHost {
+		if err := h.checkHostRate(ctx, w, was, e.dryRun); err != nil {
+			return err
+		}
 	}
 	if len(touched) == 0 {
 		return nil // nothing is added or altered: stopping is never refused
@@ -156,6 +163,35 @@ func (h *host) checkMatches(ctx context.Context, rules []session.Expression, own
 	return &session.FieldError{Session: owners[i], Field: rules[i].Field, Value: bad.Expr, Reason: bad.Reason, Remedy: "see ovs-fields(7)"}
 }
 
+// checkHostRate refuses a rate for all sessions together that cannot be bounded without harm, or that would push a session
+// out: its meter costs part of the per-packet budget.
+func (h *host) checkHostRate(ctx context.Context, w *session.Wish, was []session.Stored, dryRun bool) error {
+	if w.Host.MaxRate.IsZero() {
+		return nil
+	}
+	all := make([]string, len(w.Sessions))
+	for i, s := range w.Sessions {
+		all[i] = s.Name
+	}
+	if err := h.checkLimits(ctx, w, all, dryRun); err != nil {
+		return err
+	}
+	plan, err := h.controller.Plan(ctx, withSlots(w.Sessions))
+	if err != nil {
+		return err
+	}
+	return h.checkOthers(ctx, was, nil, plan.Program)
+}
+
+func unsafeRate(s session.Stored, datapath, harm string) error {
+	e := session.FieldError{Session: s.Name, Field: "maxRate", Value: s.MaxRate.String(), Reason: fmt.Sprintf("datapath %s: %s", datapath, harm),
+		Remedy: "leave it out, and narrow the session with a match or a snaplen instead"}
+	if s.MaxRate.IsZero() {
+		e.Session, e.Field, e.Value = "", "host.maxRate", s.HostRate.String()
+	}
+	return &e
+}
+
 // renewRound has a session that gets its first limit of packets or bytes count from now on.
 func renewRound(s *session.Stored, was []session.Stored) {
 	i := slices.IndexFunc(was, func(o session.Stored) bool { return o.Name == s.Name })
@@ -170,7 +206,7 @@ func renewRound(s *session.Stored, was []session.Stored) {
 func (h *host) checkLimits(ctx context.Context, w *session.Wish, touched []string, dryRun bool) error {
 	var limited []session.Stored
 	for _, s := range w.Sessions {
-		if slices.Contains(touched, s.Name) && !s.MaxRate.IsZero() {
+		if slices.Contains(touched, s.Name) && s.Limited() {
 			limited = append(limited, s)
 		}
 	}
@@ -182,8 +218,7 @@ func (h *host) checkLimits(ctx context.Context, w *session.Wish, touched []strin
 		return err
 	}
 	for datapath, harm := range unsafe {
-		err = errors.Join(err, &session.FieldError{Session: limited[0].Name, Field: "maxRate", Value: limited[0].MaxRate.String(),
-			Reason: fmt.Sprintf("datapath %s: %s", datapath, harm), Remedy: "leave it out, and narrow the session with a match or a snaplen instead"})
+		err = errors.Join(err, unsafeRate(limited[0], datapath, harm))
 	}
 	return err
 }
@@ -275,6 +310,7 @@ func (h *host) checkOthers(ctx context.Context, was []session.Stored, touched []
 
 // completeWish fills in defaults and gives session ids to those who have none.
 func completeWish(w *session.Wish) error {
+	w.ShareHost()
 	all := specs(w.Sessions)
 	for i := range all {
 		all[i] = all[i].Defaulted()

@@ -192,7 +192,7 @@ func (h *host) gatherPlan(ctx context.Context, s *doctor.Snapshot, wish session.
 		s.PendingError = err.Error()
 	}
 	for _, c := range changes {
-		s.PendingFlows += len(c.Add) + len(c.Delete)
+		s.PendingFlows += c.Count()
 	}
 }
 

@@ -22,7 +22,7 @@ func newExportCommand(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				data, err := session.Marshal(specs(wish.Sessions))
+				data, err := session.MarshalFile(session.File{Host: &wish.Host, Sessions: specs(wish.Sessions)})
 				if err == nil {
 					_, err = a.out.Write(data)
 				}

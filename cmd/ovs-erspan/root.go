@@ -96,6 +96,7 @@ OVSDB, so it survives restarts.`,
 	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputFormats, cobra.ShellCompDirectiveNoFileComp)))
 	root.AddCommand(
 		newSessionCommand(a),
+		newHostCommand(a),
 		newApplyCommand(a),
 		newExportCommand(a),
 		newPlanCommand(a),

@@ -107,6 +107,9 @@ func showText(v sessionView, last []sessionView) string {
 	}
 	line("ERSPAN", "%s", header)
 	line("Maximal rate", "%s", s.MaxRate)
+	if v.HostRate != nil {
+		line("Of the host", "at most %s, of all sessions together", v.HostRate)
+	}
 	if used := v.Status.Used; used != nil {
 		if s.MaxPackets > 0 {
 			line("Ends after", "%s packets (%d now)", s.MaxPackets, used.Packets)
@@ -184,7 +187,7 @@ func writeStages(buf *bytes.Buffer, v sessionView, last []sessionView) {
 	stage("guarded", v.Status.Guarded, func(s *statusView) flows.Count { return s.Guarded })
 	stage("matched", v.Status.Matched, func(s *statusView) flows.Count { return s.Matched })
 	stage("filtered", v.Status.Filtered, func(s *statusView) flows.Count { return s.Filtered })
-	if !v.Spec.MaxRate.IsZero() {
+	if !v.Spec.MaxRate.IsZero() || v.HostRate != nil {
 		stage("limited", v.Status.Limited, func(s *statusView) flows.Count { return s.Limited })
 	}
 	stage("sent", v.Status.Sent, func(s *statusView) flows.Count { return s.Sent })

@@ -17,6 +17,9 @@ type sessionView struct {
 	Effective *session.Effective `json:"effective,omitempty"`
 	Status    statusView         `json:"status"`
 
+	// HostRate bounds the copies of all sessions together.
+	HostRate *session.Rate `json:"hostRate,omitempty"`
+
 	// Samples are what of no session arrived lately; only the row of unmatched frames has them.
 	Samples []sample `json:"samples,omitempty"`
 
@@ -129,6 +132,9 @@ func view(s session.Stored, st session.Status, c flows.Counters) sessionView {
 			State: st.State, Reason: st.Reason, Message: st.Message, Since: st.Since,
 			Tapped: c.Tapped, Guarded: c.Guarded, Matched: c.Matched, Filtered: c.Filtered, Limited: c.Limited,
 		},
+	}
+	if s.Type != session.Destination && !s.HostRate.IsZero() {
+		v.HostRate = &s.HostRate
 	}
 	if s.Type == session.Destination {
 		v.Status.Terminated, v.Status.Delivered, v.Status.Oversize = &c.Terminated, &c.Delivered, &c.Oversize

@@ -35,7 +35,7 @@ of anyone else. 'export' before it keeps the sessions.`,
 
 // removeAll takes everything out of the wish.
 func removeAll(w *session.Wish) ([]string, error) {
-	w.Sessions = nil
+	w.Sessions, w.Host = nil, session.Host{}
 	clear(w.Broken)
 	return nil, nil
 }
