@@ -276,10 +276,7 @@ func TestLinuxDeviceSends(t *testing.T) {
 			f.stop(wire)
 			sameFrames(t, "delivered", f.rawFrames(c), frames)
 			// What a user of both datapaths sees differ, held here as the kernel does it (docs/compatibility.md).
-			got := [][]string{}
-			for _, row := range f.fields(wire, "erspan", "erspan.version", "erspan.spanid", "erspan.vlan", "erspan.truncated") {
-				got = append(got, row)
-			}
+			got := f.fields(wire, "erspan", "erspan.version", "erspan.spanid", "erspan.vlan", "erspan.truncated")
 			v := strconv.Itoa(tt.version)
 			want := [][]string{{v, "77", "0", "0"}, {v, "77", "0", "0"}, {v, "77", "10", "0"}, {v, "77", "0", "0"}}
 			if diff := cmp.Diff(want, got); diff != "" {
