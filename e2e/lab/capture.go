@@ -289,10 +289,29 @@ func (c *Capture) Frames(ctx context.Context) ([]Frame, error) {
 }
 
 // InnerFrames are the mirrored frames in the ERSPAN packets that meet a display filter (empty: "gre"), in order, without
-// what stood around them. Where a mirrored frame begins is what tshark says, and where it ends what the outer IP header
-// says as tshark reads it; so the test compares with a decoder that is not ours. A packet in which tshark finds no
-// mirrored frame is an error.
+// what stood around them. A packet in which tshark finds no mirrored frame is an error.
 func (c *Capture) InnerFrames(ctx context.Context, displayFilter string) ([][]byte, error) {
+	copies, err := c.Copies(ctx, displayFilter)
+	inner := [][]byte{}
+	for _, m := range copies {
+		inner = append(inner, m.Inner)
+	}
+	return inner, err
+}
+
+// Mirrored is an ERSPAN packet as tshark reads it.
+type Mirrored struct {
+	// Fields holds what the headers around the mirrored frame say, by tshark's names, such as "ip.dst", "gre.proto" and
+	// "erspan.spanid", as tshark shows it.
+	Fields map[string]string
+	// Inner is the mirrored frame. Where it begins is what tshark says, and where it ends what the outer IP header says as
+	// tshark reads it; so the test compares with a decoder that is not ours.
+	Inner []byte
+}
+
+// Copies are the ERSPAN packets that meet a display filter (empty: "gre"), in order. A packet in which tshark finds no
+// mirrored frame is an error.
+func (c *Capture) Copies(ctx context.Context, displayFilter string) ([]Mirrored, error) {
 	if displayFilter == "" {
 		displayFilter = "gre"
 	}
@@ -310,7 +329,7 @@ func (c *Capture) InnerFrames(ctx context.Context, displayFilter string) ([][]by
 	if err := xml.Unmarshal([]byte(out), &doc); err != nil {
 		return nil, fmt.Errorf("%s: read what tshark says: %w", c, err)
 	}
-	inner := [][]byte{}
+	copies := []Mirrored{}
 	for _, p := range doc.Packets {
 		number, begin, end, err := p.inner()
 		if err == nil && number > len(frames) {
@@ -327,9 +346,29 @@ func (c *Capture) InnerFrames(ctx context.Context, displayFilter string) ([][]by
 		if err != nil {
 			return nil, fmt.Errorf("%s: packet %d: %w", c, number, err)
 		}
-		inner = append(inner, data[begin:end])
+		copies = append(copies, Mirrored{Fields: p.around(), Inner: data[begin:end]})
 	}
-	return inner, nil
+	return copies, nil
+}
+
+// Only is a capture, at its end, of those frames so far that keep takes.
+func (c *Capture) Only(ctx context.Context, keep func(Frame) bool) (*Capture, error) {
+	all, err := c.Frames(ctx)
+	if err != nil {
+		return nil, err
+	}
+	some := &Capture{node: c.node, dev: c.dev, file: c.node.lab.newFile("%s-%s-only.pcap", c.node.name, c.dev), stopped: true}
+	var kept []Frame
+	for _, f := range all {
+		if keep(f) {
+			kept = append(kept, f)
+		}
+	}
+	some.stats.Captured, some.stats.Received = len(kept), len(kept)
+	if err := os.WriteFile(some.file, writePcap(kept), 0o600); err != nil {
+		return nil, fmt.Errorf("%s: %w", c, err)
+	}
+	return some, nil
 }
 
 // pdmlPacket is a packet as tshark -T pdml prints it: every protocol and field with its place in the packet.
@@ -379,4 +418,27 @@ func (p pdmlPacket) inner() (number, begin, end int, err error) {
 		}
 	}
 	return number, 0, 0, errors.New("tshark finds no Ethernet frame after GRE")
+}
+
+// around is what the fields of the headers before the mirrored frame say, those within other fields too.
+func (p pdmlPacket) around() map[string]string {
+	fields := map[string]string{}
+	var note func([]pdmlField)
+	note = func(all []pdmlField) {
+		for _, f := range all {
+			if _, outer := fields[f.Name]; !outer {
+				fields[f.Name] = f.Show
+			}
+			note(f.Fields)
+		}
+	}
+	inGRE := false
+	for _, proto := range p.Protos {
+		if proto.Name == "eth" && inGRE {
+			break
+		}
+		inGRE = inGRE || proto.Name == "gre"
+		note(proto.Fields)
+	}
+	return fields
 }

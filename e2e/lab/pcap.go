@@ -69,3 +69,21 @@ func readPcap(r io.Reader) ([]Frame, error) {
 		frames = append(frames, Frame{Time: at, Data: data, Length: int(order.Uint32(record[12:]))})
 	}
 }
+
+// writePcap is a pcap file of Ethernet frames.
+func writePcap(frames []Frame) []byte {
+	order := binary.LittleEndian
+	file := order.AppendUint32(nil, pcapNanoseconds)
+	file = order.AppendUint16(file, 2) // version 2.4
+	file = order.AppendUint16(file, 4)
+	for _, v := range []uint32{0, 0, pcapMostBytes, 1} { // two reserved fields, the longest record, link type Ethernet
+		file = order.AppendUint32(file, v)
+	}
+	for _, f := range frames {
+		for _, v := range []int{int(f.Time.Unix()), f.Time.Nanosecond(), len(f.Data), f.Length} {
+			file = order.AppendUint32(file, uint32(v))
+		}
+		file = append(file, f.Data...)
+	}
+	return file
+}
