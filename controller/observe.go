@@ -78,6 +78,7 @@ func (c *Controller) canonical(ctx context.Context, p *Plan) error {
 		if err != nil {
 			return err
 		}
+		lines = flows.EachOnce(lines)
 		flows.Expire(lines, p.Input.Sessions, c.Now())
 		p.Flows[tb.Name], p.Meters[tb.Name] = lines, tb.Meters
 	}

@@ -125,6 +125,17 @@ func TestEachSessionGetsExactlyItsPackets(t *testing.T) {
 	}
 }
 
+// Rules that are written differently and mean the same are in force once, and nothing is left to do.
+func TestRulesThatMeanTheSame(t *testing.T) {
+	s := newScene(t)
+	s.add("one", "--source", "vnet0", "--match", "icmp", "--match-both-ways", "icmp", "--match", "ip,nw_proto=1", "--deny", "tcp", "--deny", "ip,nw_proto=6")
+	s.nothingToDo()
+	if state, reason := s.state("one"); state != "Active" {
+		t.Errorf("%s, %s", state, reason)
+	}
+	s.copies(1)
+}
+
 // Several collectors, of both families at once, and IPv6 alone, with both versions: each collector gets every frame once.
 func TestCollectorsOfBothFamilies(t *testing.T) {
 	s := newScene(t)

@@ -50,3 +50,15 @@ func Compare(is, wished []Line) FlowChanges {
 	}
 	return c
 }
+
+// EachOnce is the lines without those that have the table, priority and match of one before them: rules that a user wrote
+// differently can mean the same, and a table has such a flow once.
+func EachOnce(lines []Line) []Line {
+	seen := make(map[string]bool, len(lines))
+	return slices.DeleteFunc(lines, func(l Line) bool {
+		key := l.Key()
+		twice := seen[key]
+		seen[key] = true
+		return twice
+	})
+}
