@@ -20,7 +20,8 @@ func (c *Controller) deliveryChanges(ctx context.Context, state flows.State, bri
 	if err != nil {
 		return flows.FlowChanges{}, err
 	}
-	return flows.Compare(flows.Lines(there), wished), nil
+	ours := slices.DeleteFunc(flows.Lines(there), func(l flows.Line) bool { return !flows.IsDelivery(l) })
+	return flows.Compare(ours, wished), nil
 }
 
 // addDeliveries puts the flows in place that take frames to production ports. It comes before anything is delivered, and

@@ -189,6 +189,40 @@ func TestDeliveredToADevice(t *testing.T) {
 	}
 }
 
+// TestDeliveryFlowGoesWithoutItsPort: the flow on the production bridge goes with the session also where somebody has deleted
+// the port that tells of it.
+func TestDeliveryFlowGoesWithoutItsPort(t *testing.T) {
+	for name, stop := range map[string][]string{
+		"removed": {"session", "remove", "in"}, "disabled": {"session", "disable", "in"}, "uninstalled": {"uninstall"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			before, err := s.host.DumpFlows(s.ctx, "br0")
+			s.must(err)
+			s.ok("session", "add", "in", "--type", "destination", "--bridge", "br0", "--output-port", "vnet1", "--from", "any", "--session-id", "7")
+			ports, err := s.host.Vsctl(s.ctx, "list-ports", "br0")
+			s.must(err)
+			for _, port := range strings.Fields(ports) {
+				if strings.HasPrefix(port, "es-") {
+					s.vsctl("del-port", "br0", port)
+				}
+			}
+			s.vsctl("del-br", "br-erspan-nd")
+			s.ok(stop...)
+			after, err := s.host.DumpFlows(s.ctx, "br0")
+			s.must(err)
+			if diff := cmp.Diff(before, after); diff != "" {
+				t.Errorf("flows of br0 (-before +after):\n%s", diff)
+			}
+			ids, err := s.host.Vsctl(s.ctx, "get", "open", ".", "external_ids")
+			s.must(err)
+			if strings.Contains(ids, "delivered") {
+				t.Errorf("the store still tells of a flow: %s", ids)
+			}
+		})
+	}
+}
+
 // TestUnmatched: what arrives and is no session's shows, with sender, session id and version.
 func TestUnmatched(t *testing.T) {
 	f := newFarEnd(t)

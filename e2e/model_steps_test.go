@@ -649,7 +649,7 @@ func (w *world) stepFault(r *rapid.T) {
 		)
 	}
 	if len(bridges) > 0 && w.contested < 2 {
-		faults = append(faults, fault{"our flows on br0 deleted", func() { w.contested++; w.ofctl("del-flows", "br0", "cookie=0xe25a000000000000/0xffff000000000000") }})
+		faults = append(faults, fault{"our flows on br0 deleted", func() { w.contested++; w.ofctl("del-flows", "br0", "table=0,cookie=0xe25a000000000000/0xffff000000000000") }})
 	}
 	for _, p := range ours {
 		if !slices.Contains(bridges, p) {
@@ -691,8 +691,9 @@ func (w *world) changedByUs() {
 	if w.maybe == nil {
 		w.maybe = []wish{}
 	}
+	flows := w.before["flows of br0"] // none of which is about a port
 	w.before = foreignState(w.scene, "br-ul", "br0")
-	w.before["flows of br0"] = slices.DeleteFunc(w.before["flows of br0"], func(f string) bool { return strings.Contains(f, ownCookie) })
+	w.before["flows of br0"] = flows
 }
 
 // stepRestart kills ovs-vswitchd or ovsdb-server and starts it again.

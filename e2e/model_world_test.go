@@ -139,7 +139,7 @@ func (w *world) addForeignFlows() {
 	for _, f := range []string{
 		"table=0,priority=100,arp,actions=NORMAL", "table=0,priority=90,ip,actions=resubmit(,10)", "table=0,priority=0,actions=resubmit(,10)",
 		"table=10,priority=50,ip,actions=load:1->NXM_NX_REG0[],resubmit(,20)", "table=10,priority=40,actions=resubmit(,20)",
-		"table=20,cookie=0x77,priority=1,actions=NORMAL",
+		"table=20,cookie=0xe25a000000000001,priority=1,actions=NORMAL",
 	} {
 		w.ofctl("add-flow", "br0", f)
 	}

@@ -247,10 +247,22 @@ func (d *Delivery) flow() Flow {
 	return Flow{TableClassify, priorityDelivery, NewCookie(StageDelivery, uint32(d.ProductionOFPort)), Match{Fields: []string{inPort(d.ProductionOFPort)}}, []Action{action}}
 }
 
+// IsDelivery tells whether a flow on a production bridge is one of ours. The cookie alone does not: anybody may use it.
+func IsDelivery(l Line) bool {
+	return l.Table == TableClassify && l.Priority == priorityDelivery && l.Cookie.Ours() && l.Cookie.Stage() == StageDelivery &&
+		l.Match == inPort(int(l.Cookie.Slot()))
+}
+
 // DeliveryFlows are the flows that each production bridge is to have of ours: one for each delivery. A bridge on which a
-// delivery was, and is no longer wished, has none. Bridges that are not in the map are none of our business.
+// delivery was, and is no longer wished, has none; that it was is told by a port of ours, or by the store where somebody
+// deleted that. Bridges that are not in the map are none of our business.
 func DeliveryFlows(state State, p Program) map[string][]Line {
 	wished := map[string][]Line{}
+	for _, name := range state.Delivered {
+		if b := state.Bridges[name]; b != nil && !Ours(b.ExternalIDs) {
+			wished[name] = nil
+		}
+	}
 	for name, b := range state.Bridges {
 		for _, port := range b.Ports {
 			if !Ours(b.ExternalIDs) && port.ExternalIDs[OwnerKey] == "delivery" {

@@ -11,6 +11,8 @@ type State struct {
 	OVSVersion string
 	// OtherConfig is Open_vSwitch.other_config (hw-offload, vlan-limit, userspace-tso-enable…).
 	OtherConfig map[string]string
+	// Delivered are the production bridges that may have flows of ours, as the store has noted.
+	Delivered []string
 }
 
 // HWOffload tells whether Open vSwitch may hand flows to network cards (vswitchd.conf.db(5), other_config:hw-offload; read

@@ -19,6 +19,7 @@ func (d *DB) State() (flows.State, error) {
 		Bridges:     make(map[string]*flows.Bridge, len(s.bridges)),
 		OVSVersion:  value(s.root.OVSVersion),
 		OtherConfig: clonedMap(s.root.OtherConfig),
+		Delivered:   readDelivered(s.root.ExternalIDs),
 	}
 	for _, row := range s.bridges {
 		state.Bridges[row.Name] = s.bridge(row)

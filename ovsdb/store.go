@@ -26,6 +26,7 @@ const (
 	hostKey       = "ovs-erspan.host"       // a session.Host
 	generationKey = "ovs-erspan.generation" // decimal; every Update that writes adds 1
 	inForceKey    = "ovs-erspan.in-force"   // decimal; the generation that was last reconciled
+	deliveredKey  = "ovs-erspan.delivered"  // list of the production bridges that may have flows of ours
 )
 
 // maxSlot bounds session.Stored.Slot: it is the low half of a cookie and the value of a register, and a bit is spared.
@@ -301,6 +302,7 @@ func newEdit(before map[string]string, change func(*session.Wish) error) (edit, 
 		had[s.Name] = text
 	}
 	broken, host := maps.Clone(wish.Broken), wish.Host
+	delivered := append(readDelivered(before), deliveredTo(wish.Sessions)...)
 	if err := change(&wish); err != nil {
 		return edit{}, err
 	}
@@ -358,7 +360,42 @@ func newEdit(before map[string]string, change func(*session.Wish) error) (edit, 
 		}
 	}
 	slices.Sort(e.remove)
+	// A production bridge that gets a flow of ours is noted with the wish, before there is one: rows of ours, which tell of
+	// it as well, can be deleted by anyone. Report takes it out when the flow is gone.
+	delivered = compact(append(delivered, deliveredTo(wish.Sessions)...))
+	if !e.empty() && len(delivered) > 0 {
+		text, err := canonical(delivered)
+		if err != nil {
+			return edit{}, err
+		}
+		if text != before[deliveredKey] {
+			e.put[deliveredKey] = text
+		}
+	}
 	return e, nil
+}
+
+// readDelivered reads the production bridges that may have flows of ours. A list that cannot be read is as good as none.
+func readDelivered(externalIDs map[string]string) (bridges []string) {
+	if json.Unmarshal([]byte(externalIDs[deliveredKey]), &bridges) != nil {
+		return nil
+	}
+	return bridges
+}
+
+// deliveredTo are the production bridges on which the sessions have flows.
+func deliveredTo(sessions []session.Stored) (bridges []string) {
+	for _, s := range sessions {
+		if s.Type == session.Destination && s.Bridge != "" && !s.Disabled {
+			bridges = append(bridges, s.Bridge)
+		}
+	}
+	return compact(bridges)
+}
+
+func compact(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // assignSlots gives a slot to who has none, and checks that names and slots are unique.
@@ -462,6 +499,17 @@ func (d *DB) Report(ctx context.Context, inForce uint64, status map[string]sessi
 		}
 	}
 	var remove []any
+	if n, _ := readGeneration(before[generationKey]); before[deliveredKey] != "" && n == inForce {
+		// All is in force, so that flows are where sessions deliver, and nowhere else.
+		reader := d.memo.begin()
+		wish, _ := readWish(before, reader)
+		reader.end()
+		if left := deliveredTo(wish.Sessions); len(left) == 0 {
+			remove = append(remove, deliveredKey)
+		} else if after[deliveredKey], err = canonical(left); err != nil {
+			return err
+		}
+	}
 	for _, key := range slices.Sorted(maps.Keys(before)) {
 		name, isStatus := strings.CutPrefix(key, statusPrefix)
 		_, exists := before[sessionPrefix+name]
@@ -515,7 +563,7 @@ func sameButForReports(a, b *openVSwitchRow) bool {
 // reportless reports whether b has every key of a that Report does not write, with the same value.
 func reportless(a, b map[string]string) bool {
 	for key, text := range a {
-		if key == inForceKey || key == proofsKey || strings.HasPrefix(key, statusPrefix) {
+		if key == inForceKey || key == proofsKey || key == deliveredKey || strings.HasPrefix(key, statusPrefix) {
 			continue
 		}
 		if other, ok := b[key]; !ok || other != text {
