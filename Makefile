@@ -4,10 +4,10 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 GO ?= go
 # Tests that make network namespaces need root; -exec runs only the test programs as root, not the compiler.
 ifneq ($(SUDO),)
-EXEC := -exec "sudo --preserve-env=PATH,CI,HOME,DOCKER_HOST,BASE,SUITE"
+EXEC := -exec "sudo --preserve-env=PATH,CI,HOME,DOCKER_HOST,BASE,SUITE,OVS_ERSPAN_SEED,OVS_ERSPAN_SOAK"
 endif
 
-.PHONY: all build demo test test-unit test-e2e test-kernel test-containers lint vulncheck docs bench packages setup setup-containers \
+.PHONY: all build demo test test-unit test-e2e test-kernel test-containers soak lint vulncheck docs bench packages setup setup-containers \
 	try try-down clean
 
 all: build
@@ -46,6 +46,11 @@ test-kernel: setup
 # On Docker or Podman, whichever runs; else on a Podman that the tests start. A module of its own (e2e/containers).
 test-containers: setup-containers build
 	cd e2e/containers && $(GO) test -count=1 $(EXEC) -timeout 10m .
+
+# The model-based test with ever other random sequences, for SOAK long.
+SOAK ?= 30m
+soak: setup
+	OVS_ERSPAN_SOAK=$(SOAK) $(GO) test -race -count=1 $(EXEC) -timeout 0 -run '^TestModel$$' ./e2e
 
 # scripts/check-imports.sh holds the import table of docs/architecture.md.
 lint:

@@ -649,7 +649,10 @@ func (w *world) stepFault(r *rapid.T) {
 		)
 	}
 	if len(bridges) > 0 && w.contested < 2 {
-		faults = append(faults, fault{"our flows on br0 deleted", func() { w.contested++; w.ofctl("del-flows", "br0", "table=0,cookie=0xe25a000000000000/0xffff000000000000") }})
+		faults = append(faults, fault{"our flows on br0 deleted", func() {
+			w.contested++
+			w.ofctl("del-flows", "br0", "table=0,cookie=0xe25a000000000000/0xffff000000000000")
+		}})
 	}
 	for _, p := range ours {
 		if !slices.Contains(bridges, p) {

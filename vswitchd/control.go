@@ -100,14 +100,25 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 // WaitRevalidated returns when every megaflow has been revalidated against what was changed before the call: running
 // flows follow the change from then on.
 //
-// A round of the revalidators that was under way at the time of the change may have missed it, so the end of the round
-// after it is what counts. An idle revalidator starts a round only twice a second, or at once after a flow-mod; touch
-// makes one and is called once for each round. Rounds begin at least 5 ms apart (udpif_revalidator in
+// Rounds follow a change only from when ovs-vswitchd's main loop has gone round after it: so that is waited for first. A
+// round of the revalidators that was under way then may have missed it, so the end of the round after it is what counts. An
+// idle revalidator starts a round only twice a second, or at once after a flow-mod; touch
+// makes one and is called before the first and once for each round. Rounds begin at least 5 ms apart (udpif_revalidator in
 // ofproto/ofproto-dpif-upcall.c), which is most of what this takes on a quiet host.
 //
 // With two kinds of datapath in one ovs-vswitchd it cannot tell; then it returns after the first touch, and running flows
 // follow soon after.
 func (c *Client) WaitRevalidated(ctx context.Context, touch func(context.Context) error) error {
+	if err := touch(ctx); err != nil {
+		return err
+	}
+	// The main loop takes new connections once in a turn, after it has taken flow-mods and before it answers: who connects
+	// when one that connected after the touch has its answer is answered in a later turn.
+	for range 2 {
+		if err := c.Alive(ctx); err != nil {
+			return err
+		}
+	}
 	waiter, err := c.dial(ctx)
 	if err != nil {
 		return err

@@ -119,17 +119,23 @@ nonsense
 	}
 }
 
-// TestWaitRevalidated: a touch comes after each wait has begun, and the second round's end is what counts; the main loop is
-// kept awake until then.
+// TestWaitRevalidated: a touch comes first, and the main loop goes round; then a touch comes after each wait has begun, and
+// the second round's end is what counts; the main loop is kept awake until then.
 func TestWaitRevalidated(t *testing.T) {
 	var waits, pokes, touches atomic.Int32
 	c := serve(t, func(r request) map[string]any {
 		if r.Method != "revalidator/wait" {
+			if touches.Load() == 0 {
+				t.Error("asked before the change was touched")
+			}
 			pokes.Add(1)
 			return result("")
 		}
 		n := waits.Add(1)
-		for before := pokes.Load(); touches.Load() < n || pokes.Load() < before+2; {
+		if n == 1 && pokes.Load() < 2 {
+			t.Errorf("the first wait began after %d turns of the main loop", pokes.Load())
+		}
+		for before := pokes.Load(); touches.Load() < n+1 || pokes.Load() < before+2; {
 			if t.Context().Err() != nil {
 				return nil
 			}
@@ -138,7 +144,7 @@ func TestWaitRevalidated(t *testing.T) {
 		return result("")
 	})
 	touch := func(context.Context) error { touches.Add(1); return nil }
-	if err := c.WaitRevalidated(t.Context(), touch); err != nil || waits.Load() != 2 || touches.Load() != 2 {
+	if err := c.WaitRevalidated(t.Context(), touch); err != nil || waits.Load() != 2 || touches.Load() != 3 {
 		t.Errorf("%d waits, %d touches, %v", waits.Load(), touches.Load(), err)
 	}
 	refuses := serve(t, func(r request) map[string]any {
