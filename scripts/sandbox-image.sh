@@ -49,7 +49,10 @@ make_base() {
     command -v mmdebstrap >/dev/null 2>&1 || { say "and there is no mmdebstrap to make one: apt-get install mmdebstrap"; exit 1; }
     say "making one of $suite with mmdebstrap; this takes a minute"
     mkdir -p "$cache"
-    mmdebstrap --quiet --variant=minbase --include=$packages \
+    # Without root it would need more packages.
+    local root=()
+    [ "$(id -u)" = 0 ] || ! command -v sudo >/dev/null 2>&1 || root=(sudo)
+    "${root[@]}" mmdebstrap --quiet --variant=minbase --include=$packages \
       --dpkgopt=path-exclude='/usr/share/doc/*' --dpkgopt=path-exclude='/usr/share/man/*' \
       --dpkgopt=path-exclude='/usr/share/locale/*' "$suite" "$archive.part.tar" >&2
     mv "$archive.part.tar" "$archive"

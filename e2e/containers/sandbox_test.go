@@ -42,6 +42,7 @@ func (s *sandbox) in(t *testing.T) *sandbox {
 // session delivers it to a device. Of every frame one copy arrives at each, unchanged.
 func TestSessionBetweenHosts(t *testing.T) {
 	all := newSandbox(t)
+	t.Log(all.h1.ok("ovs-vswitchd", "--version")) // BASE and SUITE choose it
 	nic := all.h1.nic("br0")
 	h1, h2, collector := all.h1.addressOf("br-ul"), all.h2.addressOf("br-ul"), all.collector.addressOf("eth0")
 	const pings = 10
