@@ -201,6 +201,8 @@ func linuxDevice(version int, remote, local string, id int) []string {
 // TestLinuxDeviceReceives: a plain Linux ERSPAN device, and no Open vSwitch, takes our copies apart.
 func TestLinuxDeviceReceives(t *testing.T) {
 	onKernel(t)
+	s := newScene(t)
+	s.ping(s.a, addrB, 1)
 	for name, tt := range map[string]struct {
 		version       int
 		local, remote string
@@ -211,8 +213,8 @@ func TestLinuxDeviceReceives(t *testing.T) {
 		"version 2, IPv6": {2, collector6, hostAddr6},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScene(t)
-			s.ping(s.a, addrB, 1)
+			s := *s
+			s.t = t
 			_, _, err := s.collector.Exec(s.ctx, linuxDevice(tt.version, tt.remote, tt.local, 100)...)
 			s.must(err)
 			_, _, err = s.collector.Exec(s.ctx, "ip", "link", "set", "ers0", "up")
@@ -228,7 +230,10 @@ func TestLinuxDeviceReceives(t *testing.T) {
 			s.waitCount(far, "icmp", 18)
 			s.stop(source)
 			s.stop(far)
-			sameFrames(t, "what the device received", rawFramesOf(s, far), rawFramesOf(s, source))
+			sameFrames(t, "what the device received", rawFramesOf(&s, far), rawFramesOf(&s, source))
+			s.ok("session", "remove", "one")
+			_, _, err = s.collector.Exec(s.ctx, "ip", "link", "del", "ers0")
+			s.must(err)
 		})
 	}
 }
@@ -248,6 +253,9 @@ func rawFramesOf(s *scene, c *lab.Capture) [][]byte {
 // whose VLAN Linux also writes into the header.
 func TestLinuxDeviceSends(t *testing.T) {
 	onKernel(t)
+	far := newFarEnd(t)
+	sender := far.scene.guest("linux")
+	far.must(far.host2.Attach(far.ctx, sender, "br-ul", "linux0", lab.GuestIf{Addrs: []string{"192.0.2.50/24", "2001:db8::50/64"}, MTU: 1600}))
 	for name, tt := range map[string]struct {
 		version       int
 		local, remote string
@@ -259,9 +267,7 @@ func TestLinuxDeviceSends(t *testing.T) {
 		"version 2, IPv6": {2, "2001:db8::50", farAddr6, []string{"--hwid", "17", "--direction", "egress"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFarEnd(t)
-			sender := f.scene.guest("linux")
-			f.must(f.host2.Attach(f.ctx, sender, "br-ul", "linux0", lab.GuestIf{Addrs: []string{"192.0.2.50/24", "2001:db8::50/64"}, MTU: 1600}))
+			f := far.in(t)
 			_, _, err := sender.Exec(f.ctx, linuxDevice(tt.version, tt.remote, tt.local, 77)...)
 			f.must(err)
 			_, _, err = sender.Exec(f.ctx, "ip", "link", "set", "ers0", "up")
@@ -282,6 +288,9 @@ func TestLinuxDeviceSends(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("headers that Linux made (-want +got):\n%s", diff)
 			}
+			f.far("session", "remove", "all")
+			_, _, err = sender.Exec(f.ctx, "ip", "link", "del", "ers0")
+			f.must(err)
 		})
 	}
 }
@@ -350,5 +359,111 @@ func TestHeaderOfTheKernel(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("length, VLAN, COS and T by session id (-want +got):\n%s", diff)
+	}
+}
+
+// TestSegmentedTap: the devices that take super-frames apart come with the session that needs them, come back when someone
+// removes them, and go with it. Nothing but the Mirror uses them.
+func TestSegmentedTap(t *testing.T) {
+	onKernel(t)
+	s := newScene(t)
+	s.ping(s.a, addrB, 1)
+	devices := func() (names []string) {
+		out, _, err := s.host.Exec(s.ctx, "ip", "-o", "link")
+		s.must(err)
+		for line := range strings.Lines(out) {
+			name, _, _ := strings.Cut(strings.Fields(line)[1], "@")
+			if name = strings.TrimSuffix(name, ":"); strings.HasPrefix(name, "es-") {
+				names = append(names, name)
+			}
+		}
+		return names
+	}
+	copies := func(what string, length int) {
+		t.Helper()
+		wire := s.capture(s.collector, "eth0", "proto 47")
+		// A broadcast is what NORMAL floods: through the pair, if it could, and that would be a second copy.
+		s.must(lab.SendRaw(s.ctx, s.a, "eth0", [][]byte{rawFrame([]byte{255, 255, 255, 255, 255, 255}, rawA, 1, 900)}, 0))
+		s.ping(s.a, addrB, 1)
+		s.waitCount(wire, "icmp.type == 8", 1)
+		s.stop(wire)
+		got := s.rawCopies(wire, "")
+		if len(got) != 1 || len(got[0]) != length {
+			t.Errorf("%s: %d copies of a broadcast, want one of %d bytes", what, len(got), length)
+		}
+	}
+	s.add("one", "--source", "vnet0", "--session-id", "1", "--direction", "ingress", "--snaplen", "128")
+	if d := devices(); len(d) != 2 {
+		t.Fatalf("devices: %v, want a pair", d)
+	}
+	copies("at first", 128)
+	_, _, err := s.host.Exec(s.ctx, "ip", "link", "del", devices()[0])
+	s.must(err)
+	if r := s.oe("plan"); r.code != 3 || !strings.Contains(r.stdout, "+ devices es-") {
+		t.Errorf("plan after the pair was removed: exit %d\n%s", r.code, r.stdout)
+	}
+	s.ok("run", "--once")
+	copies("mended", 128)
+	s.ok("session", "set", "one", "--snaplen", "auto")
+	copies("whole", 900)
+	if d := devices(); len(d) != 0 {
+		t.Errorf("devices: %v, want none", d)
+	}
+	s.ok("session", "set", "one", "--snaplen", "100")
+	copies("shorter", 100)
+	s.ok("uninstall")
+	if d := devices(); len(d) != 0 {
+		t.Errorf("after uninstall: devices %v", d)
+	}
+	// Open vSwitch removes its own devices with the last port that uses them.
+	out, _, err := s.host.Exec(s.ctx, "ip", "-o", "link")
+	s.must(err)
+	if strings.Contains(out, "erspan_sys") {
+		t.Errorf("after uninstall Open vSwitch still has an ERSPAN device:\n%s", out)
+	}
+}
+
+// TestFlowRestoreWait: Open vSwitch restarted as its init scripts do it, with flow-restore-wait until the saved flows are
+// back: then copies go on, without a command of ours. Where nobody saved our flows, the next reconcile puts them right.
+func TestFlowRestoreWait(t *testing.T) {
+	onKernel(t)
+	for name, saved := range map[string]bool{"flows saved": true, "flows lost": false} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			s.ping(s.a, addrB, 1)
+			s.add("one", "--source", "vnet0", "--session-id", "1", "--direction", "ingress")
+			flows, err := s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "--no-names", "--no-stats", "dump-flows", tapBridge)
+			s.must(err)
+			s.must(s.host.StopVswitchd(s.ctx))
+			_, err = s.host.Vsctl(s.ctx, "--no-wait", "set", "open_vswitch", ".", "other_config:flow-restore-wait=true")
+			s.must(err)
+			s.must(s.host.StartVswitchd(s.ctx))
+			if saved {
+				_, _, err = s.host.Run(s.ctx, lab.Command{
+					Args:  []string{"ovs-ofctl", "-O", "OpenFlow15", "--bundle", "add-flows", tapBridge, "-"},
+					Stdin: strings.NewReader(flows),
+				})
+				s.must(err)
+			}
+			_, err = s.host.Vsctl(s.ctx, "remove", "open_vswitch", ".", "other_config", "flow-restore-wait")
+			s.must(err)
+			s.ping(s.a, addrB, 5)
+			if !saved {
+				if r := s.oe("plan"); r.code != 3 {
+					t.Errorf("plan: exit %d, want 3 (changes pending)\n%s", r.code, r.stdout)
+				}
+				s.ok("run", "--once")
+			}
+			wire := s.capture(s.collector, "eth0", "proto 47")
+			s.ping(s.a, addrB, 3)
+			s.waitCount(wire, "erspan && icmp.type == 8", 3)
+			s.stop(wire)
+			if state, reason := s.state("one"); state != "Active" {
+				t.Errorf("%s, %s", state, reason)
+			}
+			if r := s.oe("plan"); r.code != 0 {
+				t.Errorf("plan: exit %d, want nothing to do\n%s", r.code, r.stdout)
+			}
+		})
 	}
 }

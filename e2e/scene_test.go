@@ -189,7 +189,7 @@ func (s *scene) waitCount(c *lab.Capture, filter string, n int) {
 // ping sends n pings from a guest; none may be lost.
 func (s *scene) ping(from *lab.Node, to string, n int) {
 	s.t.Helper()
-	r, err := lab.Ping(s.ctx, from, netip.MustParseAddr(to), lab.PingOptions{Count: n, Interval: 10 * time.Millisecond})
+	r, err := lab.Ping(s.ctx, from, netip.MustParseAddr(to), lab.PingOptions{Count: n, Interval: 10 * time.Millisecond, Wait: 10 * time.Second})
 	s.must(err)
 	if r.Received != n {
 		s.t.Fatalf("%d of %d pings from %s to %s were answered", r.Received, n, from, to)
