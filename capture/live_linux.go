@@ -102,14 +102,20 @@ func deviceNames() string {
 	return "there are " + strings.Join(names, ", ")
 }
 
-// Run hands frames to handle until ctx is done or handle fails; what came in with the last of them is handed over too.
-// idle is called, from the same goroutine, at least every few hundred milliseconds.
+// ErrDone is what a handler of [Live.Run] gives back when it wants no more.
+var ErrDone = errors.New("no more frames are wanted")
+
+// Run hands frames to handle until ctx is done, handle fails, or wants no more (ErrDone, which is no error of Run). idle
+// is called, from the same goroutine, at least every few hundred milliseconds.
 func (l *Live) Run(ctx context.Context, handle func(*Frame) error, idle func() error) error {
 	last := time.Now()
 	for ctx.Err() == nil {
 		if frames, ok := l.socket.next(); ok {
 			err := l.handle(frames, handle)
 			l.socket.release()
+			if err == ErrDone {
+				return nil
+			}
 			if err != nil {
 				return err
 			}

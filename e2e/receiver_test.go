@@ -378,8 +378,11 @@ func TestCaptureRing(t *testing.T) {
 	s := newWire(t)
 	dir := t.TempDir()
 	p := s.startCapture("-w", filepath.Join(dir, "r.pcapng"), "-b", "packets:10", "-b", "files:3", "-c", "45")
-	s.send(0, numbered(100, 0, 45)...)
+	s.send(0, numbered(100, 0, 60)...)
 	s.must(p.Wait(s.ctx))
+	if e := p.Stderr(); !strings.Contains(e, "\n45 frames, 45 ERSPAN\n") { // and none of those behind
+		t.Errorf("it said:\n%s", e)
+	}
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
 	s.must(err)
 	var got []string
@@ -549,4 +552,58 @@ func TestCaptureOfManySendersStaysSmall(t *testing.T) {
 	if !strings.Contains(p.Stderr(), "streams forgotten: too many") {
 		t.Errorf("it said:\n%s", tail(p.Stderr(), 5))
 	}
+}
+
+// The pipes of docs/receiver.md: tcpdump and tshark (which reads a pipe as Wireshark does) show the mirrored frames while
+// they come in, with filters on them, and from a file.
+func TestReceiverPipes(t *testing.T) {
+	s := newWire(t)
+	dir := t.TempDir()
+	packets := numbered(100, 0, 10)
+	for i := range packets {
+		packets[i].inner = innerFrame(uint32(i), uint16(443+i%2))
+	}
+	wire := s.capture(s.collector, "eth0", "")
+	for _, test := range []struct{ reader, ready, want string }{
+		{"tcpdump -l -n -r - port 443", "receiving on", `(?s)(IP 10\.0\.0\.1\.1234 > 10\.0\.0\.2\.443: UDP, length 20\n.*){5}`},
+		{"tshark -l -n -i - -Y udp.port==443 -T fields -e frame.interface_name -e udp.dstport", "Capture started|Capturing on", `(?s)(192\.0\.2\.1 session 100\t443\n.*){5}`},
+	} {
+		p, err := s.collector.Start(s.ctx, lab.Command{Args: []string{"sh", "-c", plainBinary + " capture -i eth0 -w - | " + test.reader}})
+		s.must(err)
+		s.says(p, "receiving on")
+		s.says(p, test.ready)
+		s.send(0, packets...)
+		s.says(p, test.want) // while it runs
+		if strings.Contains(p.Stdout(), "444") {
+			t.Errorf("%s: frames to another port:\n%s", test.reader, p.Stdout())
+		}
+		s.must(p.Stop(s.ctx))
+	}
+	s.waitCount(wire, "gre", 20)
+	s.stop(wire)
+	out, stderr, err := s.collector.Exec(s.ctx, "sh", "-c", plainBinary+" decode -w - "+wire.File()+" | tcpdump -n -r - port 443")
+	s.must(err)
+	if n := strings.Count(out, "IP 10.0.0.1.1234 > 10.0.0.2.443: UDP, length 20\n"); n != 10 || strings.Contains(out, "444") {
+		t.Errorf("decode | tcpdump:\n%s%s", out, stderr)
+	}
+	inner := filepath.Join(dir, "inner.pcapng")
+	out, stderr, err = s.collector.Exec(s.ctx, "sh", "-c", plainBinary+" decode -w "+inner+" "+wire.File()+" && tshark -n -r "+inner+" -T fields -e frame.packet_id -e udp.dstport")
+	s.must(err)
+	if !strings.HasPrefix(out, "0\t443\n1\t444\n2\t443\n") || strings.Count(out, "\n") != 20 {
+		t.Errorf("decode && tshark:\n%s%s", out, stderr)
+	}
+	// A reader that has enough ends what writes into the pipe.
+	p, err := s.collector.Start(s.ctx, lab.Command{Args: []string{"sh", "-c", plainBinary + " capture -i eth0 | head -3"}})
+	s.must(err)
+	s.says(p, "receiving on")
+	s.must(lab.Until(s.ctx, "capture ends when head has", func(context.Context) error {
+		select {
+		case <-p.Done():
+			return nil
+		default:
+		}
+		s.send(0, packets...)
+		return errors.New("it goes on")
+	}))
+	s.must(p.Wait(s.ctx))
 }

@@ -149,12 +149,13 @@ func runCapture(ctx context.Context, a *app, f *captureFlags) error {
 		if r == nil {
 			return nil
 		}
-		if shown++; shown == f.count {
-			stop()
-		} else if f.count > 0 && shown > f.count {
-			return nil
+		if err := sink.Write(r); err != nil {
+			return err
 		}
-		return sink.Write(r)
+		if shown++; shown == f.count {
+			return capture.ErrDone
+		}
+		return nil
 	}, func() error {
 		if report.CompareAndSwap(true, false) {
 			a.printReceived(live, decoder, inject, false)
