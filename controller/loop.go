@@ -495,6 +495,9 @@ func (s *serving) afterwards(ctx context.Context, result Result) {
 			s.due[dueExpiry] = *st.ExpiresAt
 		}
 	}
+	if s.c.unproven != nil {
+		s.in(jitter(time.Second), dueRetry)
+	}
 	if slices.ContainsFunc(result.Wish.Sessions, bounded) {
 		s.in(boundPoll, dueBound)
 	}

@@ -102,6 +102,16 @@ func (c *Controller) selfTest(ctx context.Context, datapath string) (harm string
 	return flows.MeterHarm(trace), nil
 }
 
+// ClearSelfTest takes the bridges of a self-test away, also those of one that may be under way.
+func (c *Controller) ClearSelfTest(ctx context.Context) error {
+	state, err := c.DB.State()
+	if err != nil {
+		return err
+	}
+	left, _ := state.SelfTestLeft(c.Now())
+	return c.DB.Apply(ctx, left)
+}
+
 // awaitSelfTest waits for another process's self-test, and clears away what one has left that did not come to its end.
 func (c *Controller) awaitSelfTest(ctx context.Context) error {
 	for {

@@ -315,3 +315,48 @@ func TestHostRate(t *testing.T) {
 		t.Errorf("after uninstall (-before +after):\n%s", diff)
 	}
 }
+
+// TestSelfTestIsKilled: a self-test that does not come to its end is in nobody's way for long, and leaves nothing.
+func TestSelfTestIsKilled(t *testing.T) {
+	s := newScene(t)
+	dump := func() []string {
+		t.Helper()
+		rows, err := s.host.DumpRows(s.ctx)
+		s.must(err)
+		return rows.Lines()
+	}
+	before := dump()
+	add := []string{"session", "add", "few", "--bridge", "br0", "--collector", collectorAddr, "--source", "vnet0", "--max-rate", "1kpps"}
+	left := func(want int) {
+		t.Helper()
+		bridges, err := s.host.Vsctl(s.ctx, "list-br")
+		s.must(err)
+		if n := strings.Count(bridges, "es-limits"); n != want {
+			t.Errorf("%d bridges of a self-test, want %d: %s", n, want, bridges)
+		}
+	}
+	s.killAt("self-test", add...)
+	left(2)
+	s.nothingToDo() // it may be under way
+	s.ping(s.a, addrB, 3)
+	s.ok("uninstall")
+	if diff := cmp.Diff(before, dump()); diff != "" {
+		t.Errorf("after uninstall (-before +after):\n%s", diff)
+	}
+	s.killAt("self-test", add...)
+	for _, bridge := range []string{"es-limits-a", "es-limits-b"} { // as if that was a while ago
+		_, err := s.host.Vsctl(s.ctx, "set", "bridge", bridge, "external_ids:ovs-erspan-until=1")
+		s.must(err)
+	}
+	s.daemon().ready()
+	s.must(lab.Until(s.ctx, "the daemon clears it away", func(context.Context) error {
+		if bridges, err := s.host.Vsctl(s.ctx, "list-br"); err != nil || strings.Contains(bridges, "es-limits") {
+			return fmt.Errorf("%s, %v", bridges, err)
+		}
+		return nil
+	}))
+	s.ok(add...) // two self-tests beside the daemon's eyes: the command's, and its own
+	s.settled("few")
+	left(0)
+	s.copies(1)
+}

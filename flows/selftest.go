@@ -26,8 +26,9 @@ const (
 // of Unix time. What is older was left by a crash.
 const selfTestUntil = "ovs-erspan-until"
 
-// selfTestLife is longer than any self-test takes.
-const selfTestLife = time.Minute
+// selfTestLife is longer than a self-test takes, some tenths of a second, on a busy host too; so long one that was killed is
+// in the way of the next.
+const selfTestLife = 20 * time.Second
 
 // SelfTest is what has to be done for one, in order: Rows, Flows by bridge, a trace of Packet on Bridge, and Cleanup.
 type SelfTest struct {

@@ -72,6 +72,22 @@ func TestMetersAgainstOfctl(t *testing.T) {
 	}
 }
 
+// TestMetersOfABridgeMadeAnew: the connection to the bridge that was there before is no more; the new one is asked.
+func TestMetersOfABridgeMadeAnew(t *testing.T) {
+	ctx, c, s := testBridge(t)
+	m := flows.Meter{ID: 1, Rate: 1000, Burst: 600}
+	for range 3 {
+		if err := c.Apply(ctx, "br-t", flows.FlowChanges{AddMeters: []flows.Meter{m}}); err != nil {
+			t.Fatal(err)
+		}
+		s.Run("ovs-vsctl", "del-br", "br-t")
+		s.Run("ovs-vsctl", "add-br", "br-t", "--", "set", "bridge", "br-t", "datapath_type=dummy", "protocols=OpenFlow14,OpenFlow15")
+		if got, err := c.Meters(ctx, "br-t"); err != nil || len(got) != 0 {
+			t.Errorf("meters %v, %v", got, err)
+		}
+	}
+}
+
 // TestMeterCountsAgainstOfctl: what passed a meter and what it dropped are the numbers that ovs-ofctl shows.
 func TestMeterCountsAgainstOfctl(t *testing.T) {
 	ctx, c, s := testBridge(t)

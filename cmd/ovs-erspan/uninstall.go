@@ -61,6 +61,9 @@ func uninstall(ctx context.Context, h *host) error {
 			return err
 		}
 	}
+	if err := h.controller.ClearSelfTest(ctx); err != nil {
+		return err
+	}
 	if err := h.db.Forget(ctx); err != nil {
 		return err
 	}
