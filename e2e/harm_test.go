@@ -127,6 +127,31 @@ func TestDeadCollectorCutsNoOriginal(t *testing.T) {
 	whole("the route is gone")
 }
 
+// TestDeadCollectorHoldsNoSender: copies that wait in vain for a collector's link-layer address do not fill the buffers of
+// the sockets that sent the originals, as they would where a copy is the last thing that becomes of a packet.
+func TestDeadCollectorHoldsNoSender(t *testing.T) {
+	s := newScene(t)
+	s.ping(s.a, addrB, 1) // so that ARP is done
+	for name, flags := range map[string][]string{
+		"out":  {"--source", "vnet1", "--direction", "egress"},
+		"both": {"--source", "vnet0,vnet1", "--erspan-version", "2"},
+		"cut":  {"--source", "vnet1", "--direction", "egress", "--snaplen", "100"},
+	} {
+		if r := s.oe(append([]string{"session", "add", name, "--bridge", "br0", "--collector", "192.0.2.77", "--collector", "2001:db8::77"}, flags...)...); r.code != 3 {
+			t.Fatalf("%s: exit %d: %s%s", name, r.code, r.stdout, r.stderr)
+		}
+	}
+	// ping gives its socket room for few packets of this size.
+	for range 3 {
+		r, err := lab.Ping(s.ctx, s.a, netip.MustParseAddr(addrB), lab.PingOptions{Count: 20, Interval: 10 * time.Millisecond, Size: 1472})
+		s.must(err)
+		if r.Received != 20 {
+			t.Errorf("%d of 20 pings were answered", r.Received)
+		}
+	}
+	s.must(lab.TCPTransfer(s.ctx, s.a, s.b, netip.MustParseAddr(addrB), 1<<20))
+}
+
 // TestPatchIsClosed: production's floods do not enter our patch, what someone sends into its other end does not enter
 // production, and the bridge learns nothing there.
 func TestPatchIsClosed(t *testing.T) {

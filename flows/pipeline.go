@@ -14,7 +14,7 @@ import "fmt"
 // dropped first, in flows that all taps share. What is left is handed to the sessions of the tap, one clone each, with
 // the session's slot in reg0 and the direction in tun_erspan_dir. A frame from an access port arrives with the port's
 // VLAN pushed (the bridge's view); it is popped here, so that every later table and the collector see the source's wire.
-// A session without filter rules goes straight to table 30.
+// A session without filter rules goes straight to table 30. On the kernel's datapath the tap ends with letGo.
 //
 // Table 10, filter. Per slot: deny rules, then permit rules, then what happens to the rest: dropped where there is a
 // permit rule, permitted where there is none. Each drop is a flow of its own, so that drops are counted.

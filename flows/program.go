@@ -560,7 +560,7 @@ func tapBridgeFlows(tb *TapBridge, sessions []*planned, paths []pathTo) []Flow {
 	}
 	all = append(all, hostLimitFlows(most)...)
 	for _, tap := range tb.Taps {
-		all = append(all, tap.flows(func(slot uint32) Action {
+		all = append(all, tap.flows(tb.DatapathType, func(slot uint32) Action {
 			if limited[slot] {
 				return cloneLimited(tap.OFPort, first[slot], slot)
 			}

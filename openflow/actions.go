@@ -26,6 +26,7 @@ const (
 	instructionMeter = 6
 
 	inPortNumber = 0xfff8 // OFPP_IN_PORT of OpenFlow 1.0
+	localPort    = "port=65534"
 )
 
 // encodeActions makes the instructions of actions in canonical text. "drop" is none.
@@ -109,7 +110,7 @@ func appendAction(b []byte, text string) ([]byte, error) {
 	case strings.HasPrefix(text, "output(port="):
 		var port uint16
 		var maxLen uint32
-		if _, err := fmt.Sscanf(text, "output(port=%d,max_len=%d)", &port, &maxLen); err != nil {
+		if _, err := fmt.Sscanf(strings.Replace(text, "port=LOCAL", localPort, 1), "output(port=%d,max_len=%d)", &port, &maxLen); err != nil {
 			return nil, notNative("%q", text)
 		}
 		b = nicira(b, niciraOutputTrunc)
@@ -366,7 +367,8 @@ func decodeNicira(b []byte) (string, error) {
 		}
 		return fmt.Sprintf("resubmit(,%d)", b[12]), nil
 	case niciraOutputTrunc:
-		return fmt.Sprintf("output(port=%d,max_len=%d)", binary.BigEndian.Uint16(b[10:]), binary.BigEndian.Uint32(b[12:])), nil
+		text := fmt.Sprintf("output(port=%d,max_len=%d)", binary.BigEndian.Uint16(b[10:]), binary.BigEndian.Uint32(b[12:]))
+		return strings.Replace(text, localPort, "port=LOCAL", 1), nil
 	case niciraClone:
 		inner, err := decodeActions(b[16:])
 		if err != nil {
