@@ -9,19 +9,29 @@ if [ -n "${OVS_ERSPAN_KERNEL_DIR:-}" ]; then
   exit 0
 fi
 
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/ovs-erspan/kernel
+cache=${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/ovs-erspan/kernel
 PATH=$PATH:/usr/sbin:/sbin
 
 # The small kernel for virtual machines: Debian's, then Ubuntu's, whose modules are in a package of their own.
-for meta in linux-image-cloud-amd64 linux-image-virtual; do
-  image=$(apt-cache depends "$meta" 2>/dev/null | awk '/Depends: linux-image-[0-9]/ {print $2; exit}')
-  [ -z "$image" ] || break
-done
+find_image() {
+  image=
+  for meta in linux-image-cloud-amd64 linux-image-virtual; do
+    image=$(apt-cache depends "$meta" 2>/dev/null | awk '/Depends: linux-image-[0-9]/ {print $2; exit}')
+    [ -z "$image" ] || break
+  done
+}
+find_image
+if [ -z "$image" ] && command -v apt-get >/dev/null 2>&1; then
+  sudo=
+  if [ "$(id -u)" -ne 0 ]; then sudo=sudo; fi
+  $sudo apt-get update -qq >&2 || true
+  find_image
+fi
 if [ -z "$image" ]; then
-  # Without the package lists (apt-get update), what is in the cache is as good as any.
+  # Without the package lists, what is in the cache is as good as any.
   last=$(find "$cache" -mindepth 1 -maxdepth 1 -name 'linux-image-*' 2>/dev/null | sort -V | tail -1)
   if [ -n "$last" ]; then echo "$last"; exit 0; fi
-  echo "kernel: apt knows no kernel package for virtual machines (run apt-get update, or set OVS_ERSPAN_KERNEL_DIR)" >&2
+  echo "kernel: apt knows no kernel package for virtual machines; OVS_ERSPAN_KERNEL_DIR can name an unpacked one" >&2
   exit 1
 fi
 

@@ -33,12 +33,20 @@ import (
 func main() {
 	log := func(format string, args ...any) { fmt.Fprintf(os.Stderr, "vm: "+format+"\n", args...) }
 	code, err := run(log)
-	if err != nil {
+	var missing cannotRun
+	switch {
+	case errors.As(err, &missing) && os.Getenv("CI") == "":
+		log("THE KERNEL TIER IS LEFT OUT: %v", missing.error)
+		code = 0
+	case err != nil:
 		log("%v", err)
 		code = max(code, 1)
 	}
 	os.Exit(code)
 }
+
+// cannotRun is why a machine cannot be had here. That is no failure, but in CI.
+type cannotRun struct{ error }
 
 func run(log func(string, ...any)) (int, error) {
 	accel := flag.String("accel", "auto", "auto, kvm or tcg")
@@ -59,8 +67,11 @@ func run(log func(string, ...any)) (int, error) {
 	}
 	if *kernel == "" {
 		if *kernel, err = output(ctx, root, filepath.Join(root, "scripts/kernel.sh")); err != nil {
-			return 1, fmt.Errorf("get a kernel: %w", err)
+			return 1, cannotRun{fmt.Errorf("get a kernel: %w", err)}
 		}
+	}
+	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
+		return 1, cannotRun{err}
 	}
 	k, err := findKernel(*kernel)
 	if err != nil {
