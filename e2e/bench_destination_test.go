@@ -3,15 +3,12 @@
 package e2e
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/e2e/lab"
 )
@@ -29,10 +26,10 @@ func BenchmarkEndToEnd(b *testing.B) {
 			var ours, hand, ratios []float64
 			for range rounds {
 				f.byHand()
-				hand = append(hand, f.framesPerSecond())
+				hand = append(hand, f.framesPerSecond(f.a, f.b, f.analyzer, 600_000))
 				f.undoByHand()
 				f.install(sessions)
-				ours = append(ours, f.framesPerSecond())
+				ours = append(ours, f.framesPerSecond(f.a, f.b, f.analyzer, 600_000))
 				ratios = append(ratios, ours[len(ours)-1]/hand[len(hand)-1])
 				f.ok("uninstall", "--timeout", "60s")
 				f.far("uninstall", "--timeout", "60s")
@@ -109,38 +106,4 @@ func (f *farEnd) install(sessions int) {
 			f.ok("apply", "-f", file, "--timeout", "60s")
 		}
 	}
-}
-
-// framesPerSecond offers more frames than the hosts can carry, and tells how many arrive at the analyzer in each second.
-func (f *farEnd) framesPerSecond() float64 {
-	f.t.Helper()
-	frame := append(append([]byte{}, f.mac(f.b, "eth0")...), f.mac(f.a, "eth0")...)
-	frame = append(append(frame, 0x88, 0xb5), make([]byte, 50)...)
-	frames := slices.Repeat([][]byte{frame}, 600_000)
-	before := f.received()
-	start := time.Now()
-	f.must(lab.SendRaw(f.ctx, f.a, "eth0", frames, 10_000_000))
-	took := time.Since(start)
-	last := -1
-	f.must(lab.Until(f.ctx, "all have arrived that will", func(context.Context) error {
-		now := f.received()
-		if now != last {
-			last = now
-			return fmt.Errorf("%d have", now-before)
-		}
-		return nil
-	}))
-	return float64(last-before) / took.Seconds()
-}
-
-// received is how many frames the analyzer's device has received.
-func (f *farEnd) received() int {
-	f.t.Helper()
-	out, _, err := f.analyzer.Exec(f.ctx, "ip", "-j", "-s", "link", "show", "eth0")
-	f.must(err)
-	var links []struct {
-		Stats64 struct{ RX struct{ Packets int } }
-	}
-	f.must(json.Unmarshal([]byte(out), &links))
-	return links[0].Stats64.RX.Packets
 }

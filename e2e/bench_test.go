@@ -180,30 +180,45 @@ func BenchmarkAddOne(b *testing.B) {
 	}
 }
 
-// BenchmarkApply1000: 1000 sessions over 20 bridges, ten ports each, against one ovs-vsctl transaction and one bundle.
-func BenchmarkApply1000(b *testing.B) {
+// BenchmarkApply: many sessions over many bridges, five on each port, against one ovs-vsctl transaction and one bundle with the
+// same rows and flows. From 100 to 1000 over as many bridges is how it grows.
+func BenchmarkApply(b *testing.B) {
 	buildFast(b)
-	for range b.N {
-		s := newScene(b)
-		var sessions strings.Builder
-		sessions.WriteString("apiVersion: ovs-erspan/v1\nsessions:\n")
-		var rows []string
-		for n := range 20 {
-			rows = append(rows, "--", "add-br", fmt.Sprintf("p%d", n), "--", "set", "bridge", fmt.Sprintf("p%d", n), "datapath_type=netdev")
-			for p := range 10 {
-				port := fmt.Sprintf("p%d-%d", n, p)
-				rows = append(rows, "--", "add-port", fmt.Sprintf("p%d", n), port, "--", "set", "interface", port, "type=internal")
-				for k := range 5 {
-					fmt.Fprintf(&sessions, "- {name: s%d-%d-%d, bridge: p%d, sources: {ports: [%s]}, collectors: [%s]}\n", n, p, k, n, port, collectorAddr)
-				}
+	for _, size := range []struct{ bridges, ports, collectors int }{{20, 10, 1}, {50, 4, 10}, {5, 4, 10}} {
+		b.Run(fmt.Sprintf("%d-over-%d-bridges-to-%d", size.bridges*size.ports*5, size.bridges, size.collectors), func(b *testing.B) {
+			for range b.N {
+				benchmarkApply(b, size.bridges, size.ports, size.collectors)
+			}
+		})
+	}
+}
+
+func benchmarkApply(b *testing.B, bridges, ports, collectors int) {
+	s := newScene(b)
+	to := []string{collectorAddr}
+	for n := 1; n < collectors; n++ {
+		to = append(to, fmt.Sprintf("192.0.2.%d", 100+n))
+		_, _, err := s.collector.Exec(s.ctx, "ip", "addr", "add", to[n]+"/24", "dev", "eth0")
+		s.must(err)
+	}
+	var sessions strings.Builder
+	sessions.WriteString("apiVersion: ovs-erspan/v1\nsessions:\n")
+	var rows []string
+	for n := range bridges {
+		rows = append(rows, "--", "add-br", fmt.Sprintf("p%d", n), "--", "set", "bridge", fmt.Sprintf("p%d", n), "datapath_type=netdev")
+		for p := range ports {
+			port := fmt.Sprintf("p%d-%d", n, p)
+			rows = append(rows, "--", "add-port", fmt.Sprintf("p%d", n), port, "--", "set", "interface", port, "type=internal")
+			for k := range 5 {
+				fmt.Fprintf(&sessions, "- {name: s%d-%d-%d, bridge: p%d, sources: {ports: [%s]}, collectors: [%s]}\n", n, p, k, n, port, to[(n*ports*5+p*5+k)%collectors])
 			}
 		}
-		_, err := s.host.Vsctl(s.ctx, rows[1:]...)
-		s.must(err)
-		file := filepath.Join(s.lab.Dir(), "1000.yaml")
-		s.must(os.WriteFile(file, []byte(sessions.String()), 0o600))
-		compare(b, s, 3, lab.Command{Args: []string{binary, "apply", "-f", file, "--timeout", "60s"}}, "uninstall", "--timeout", "60s")
 	}
+	_, err := s.host.Vsctl(s.ctx, rows[1:]...)
+	s.must(err)
+	file := filepath.Join(s.lab.Dir(), "many.yaml")
+	s.must(os.WriteFile(file, []byte(sessions.String()), 0o600))
+	compare(b, s, 5, lab.Command{Args: []string{binary, "apply", "-f", file, "--timeout", "60s"}}, "uninstall", "--timeout", "60s")
 }
 
 // BenchmarkCost: what a session costs production between two guests: TCP throughput, latency of a ping, and new TCP
