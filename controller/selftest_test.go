@@ -23,10 +23,14 @@ type altered struct {
 	trace   func(string, error) (string, error)
 	version string
 	traces  int
+	before  func() // of a trace
 }
 
 func (a *altered) Trace(ctx context.Context, bridge, flow string) (string, error) {
 	a.traces++
+	if a.before != nil {
+		a.before()
+	}
 	return a.trace(a.Client.Trace(ctx, bridge, flow))
 }
 
@@ -48,7 +52,7 @@ func TestSelfTest(t *testing.T) {
 	ofc := openflow.New(s.RunDir)
 	defer ofc.Close()
 	real := func(out string, err error) (string, error) { return out, err }
-	v := &altered{vswitchd.New(s.RunDir), real, "3.1.0", 0}
+	v := &altered{vswitchd.New(s.RunDir), real, "3.1.0", 0, nil}
 	c := &controller.Controller{DB: db, OpenFlow: ofc, Vswitchd: v, Now: time.Now, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	limited := []session.Stored{{Slot: 1, Session: session.Session{Name: "few", Bridge: "br0", MaxRate: session.PacketsPerSecond(1)}}}
 	before := s.Run("ovs-vsctl", "list-br")
@@ -73,6 +77,21 @@ func TestSelfTest(t *testing.T) {
 	}
 	prove(true, 1, "would drop production's own packets")
 	prove(true, 0, "would drop production's own packets")
+
+	// With the form that is not harmless the very Open vSwitch says so, if it is one that has the fault (3.1 is).
+	v.version = "3.1.1b"
+	v.before = func() {
+		s.Run("ovs-ofctl", "-O", "OpenFlow15", "add-flow", "es-limits-b", "priority=100,in_port=2,actions=clone(set_field:1->reg0,resubmit(,25)),clone(set_field:2->reg0,resubmit(,30))")
+	}
+	harmless := false
+	v.trace = func(out string, err error) (string, error) {
+		harmless = strings.Contains(out, "clone(meter(")
+		return out, err
+	}
+	if unsafe, err := c.ProveLimits(ctx, limited, false); err != nil || (unsafe["dummy"] == "") != harmless {
+		t.Errorf("the other form: %v, %v", unsafe, err)
+	}
+	v.before = nil
 
 	v.version, v.trace = "3.1.2", func(string, error) (string, error) { return "", errors.New("no such command") }
 	if _, err := c.ProveLimits(ctx, limited, true); err == nil || !strings.Contains(err.Error(), "no such command") {
