@@ -30,4 +30,5 @@ var checks = []check{
 	{"flow-export", "NetFlow, sFlow and IPFIX on tapped bridges", database, checkFlowExport},
 	{"clock", "clock of Type III timestamps", database, checkClock},
 	{"firewall", "firewall before destination sessions", database, checkFirewall},
+	{"unreadable", "ERSPAN that Open vSwitch cannot strip", nothing, checkUnreadable},
 }

@@ -63,6 +63,18 @@ type Snapshot struct {
 	ClockError     string
 	// PacketFilters are the tables of iptables and ip6tables that the kernel has (/proc/net/ip_tables_names).
 	PacketFilters []string
+	// Sampled is for how long the host was listened to, 0: not at all; Samples is what it was sent meanwhile that Open vSwitch
+	// cannot strip.
+	Sampled time.Duration
+	Samples []Sample
+}
+
+// Sample is ERSPAN of one kind from one sender.
+type Sample struct {
+	From      netip.Addr
+	SessionID int
+	What      string // for people
+	Packets   uint64 // that were seen, more than once each where more than one device shows them
 }
 
 // Facts are columns of OVSDB that planning does not need (vswitchd.conf.db(5)).

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
 	"github.com/ovs-erspan/ovs-erspan/session"
@@ -106,6 +107,9 @@ func TestChecks(t *testing.T) {
 			for n := range 30 {
 				s.State.Bridges["br0"].Mirrors[string(rune('a'+n))] = &flows.Mirror{}
 			}
+		}},
+		{"unreadable", Warning, "192.0.2.50 sends Type I", func(s *Snapshot) {
+			s.Sampled, s.Samples = time.Second, []Sample{{From: netip.MustParseAddr("192.0.2.50"), What: "Type I, which has no header", Packets: 3}}
 		}},
 		{"packet-budget", Failure, "300 times", func(s *Snapshot) {
 			s.Outcomes["web"].Reason, s.Outcomes["web"].Message = flows.ReasonPacketBudget, "could be copied 300 times"

@@ -309,3 +309,19 @@ func checkFirewall(s *Snapshot) (results []Result) {
 	}
 	return results
 }
+
+// checkUnreadable tells who sends what no destination session can deliver as it was.
+func checkUnreadable(s *Snapshot) (results []Result) {
+	if s.Sampled == 0 {
+		return nil
+	}
+	for _, sample := range s.Samples {
+		id := fmt.Sprintf(" with session id %d", sample.SessionID)
+		if strings.HasPrefix(sample.What, "Type I,") {
+			id = ""
+		}
+		results = append(results, warning(fmt.Sprintf("%s sends %s%s (%d packets seen in %s): Open vSwitch cannot strip it", sample.From, sample.What, id, sample.Packets, s.Sampled),
+			"receive it with 'ovs-erspan capture --to DEVICE' instead of a destination session, or have it sent as Type II"))
+	}
+	return orOK(results, fmt.Sprintf("none arrived within %s", s.Sampled))
+}

@@ -418,6 +418,41 @@ func TestTypeI(t *testing.T) {
 	}
 }
 
+// TestWhatCannotBeStripped: `doctor --sample` tells who sends Type I, and Type III with a platform subheader, of which Open
+// vSwitch's counters say nothing or not who; other ERSPAN it leaves alone.
+func TestWhatCannotBeStripped(t *testing.T) {
+	f := newForeigner(t)
+	f.receive("in", "--from", "any", "--session-id", "7")
+	withSubheader := header{from: "192.0.2.51", version: 2, sessionID: 7}.packet(f.dst, f.src, append(make([]byte, 8), marked("after the subheader", 60)...))
+	withSubheader[14+20+8+11] |= 1 // O, the last bit of the header
+	packets := [][]byte{
+		outer(f.dst, f.src, "192.0.2.50", append([]byte{0, 0, 0x88, 0xbe}, marked("type I", 60)...)),
+		withSubheader,
+		header{from: "192.0.2.52", version: 2, sessionID: 7}.packet(f.dst, f.src, marked("plain", 60)),
+	}
+	done := make(chan result)
+	go func() { done <- f.oeOn(f.host2, lab.Command{}, "doctor", "--sample", "10s") }()
+	for {
+		select {
+		case r := <-done:
+			if r.code == 0 {
+				t.Errorf("exit 0, want a warning")
+			}
+			for _, want := range []string{"192.0.2.50 sends Type I,", "192.0.2.51 sends Type III with a platform subheader (O=1) with session id 7", "capture --to"} {
+				if !strings.Contains(r.stdout, want) {
+					t.Errorf("%q is missing in\n%s%s", want, r.stdout, r.stderr)
+				}
+			}
+			if strings.Contains(r.stdout, "192.0.2.52") {
+				t.Errorf("a sender of plain Type III is named:\n%s", r.stdout)
+			}
+			return
+		default:
+			f.sends(packets)
+		}
+	}
+}
+
 // TestBothDirectionsWithATunnelOfItsOwn: a host sends to another with a tunnel port of the session's own (fixed remote_ip
 // and key), and receives from that very host with the same session id: what arrives at either tunnel port is read.
 func TestBothDirectionsWithATunnelOfItsOwn(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -26,22 +27,34 @@ var errUnwell = errors.New("not all is well: see what the checks found")
 
 func newDoctorCommand(a *app) *cobra.Command {
 	var all bool
+	var sample time.Duration
 	cmd := &cobra.Command{
 		Use:   "doctor [NAME...]",
 		Short: "Check whether this host is fit for its sessions, and whether they will work",
 		Long: `Check whether this host is fit for its sessions, and whether they will work: Open vSwitch itself, the datapath, what
 others have set up, the way to each collector, and what copies and production could do to each other. With names only these
-sessions are looked at. Nothing is changed.
+sessions are looked at. With --sample it also listens for a while for ERSPAN that no destination session can strip (Type I,
+and Type III with a platform subheader), and tells who sends it. Nothing is changed.
 
 Exit code: 0 all is well, 3 there are warnings, 1 something has failed.`,
 		Example: `  ovs-erspan doctor
   ovs-erspan doctor web
+  ovs-erspan doctor --sample 5s
   ovs-erspan doctor -o json`,
 		ValidArgsFunction: a.completeSessions(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if sample < 0 || sample > maxSample {
+				return refuse(fmt.Errorf("--sample %s: want at most %s", sample, maxSample))
+			}
 			snapshot, err := a.snapshot(cmd.Context(), args)
 			if err != nil {
 				return err
+			}
+			if sample > 0 {
+				snapshot.Sampled = sample
+				if snapshot.Samples, err = sampleUnreadable(cmd.Context(), sample); err != nil {
+					return fmt.Errorf("--sample: %w", err)
+				}
 			}
 			results := doctor.Examine(snapshot)
 			if err := a.print(results, doctorText(results, all)); err != nil {
@@ -56,9 +69,13 @@ Exit code: 0 all is well, 3 there are warnings, 1 something has failed.`,
 			return nil
 		},
 	}
+	cmd.Flags().DurationVar(&sample, "sample", 0, "listen so long for ERSPAN that Open vSwitch cannot strip")
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "show also the checks that concern nothing here")
 	return cmd
 }
+
+// maxSample bounds how long doctor listens.
+const maxSample = time.Minute
 
 // snapshot gathers what the checks look at. What cannot be had is itself a finding.
 func (a *app) snapshot(ctx context.Context, names []string) (doctor.Snapshot, error) {
