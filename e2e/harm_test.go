@@ -135,21 +135,20 @@ func TestDeadCollectorHoldsNoSender(t *testing.T) {
 	for name, flags := range map[string][]string{
 		"out":  {"--source", "vnet1", "--direction", "egress"},
 		"both": {"--source", "vnet0,vnet1", "--erspan-version", "2"},
-		"cut":  {"--source", "vnet1", "--direction", "egress", "--snaplen", "100"},
 	} {
-		if r := s.oe(append([]string{"session", "add", name, "--bridge", "br0", "--collector", "192.0.2.77", "--collector", "2001:db8::77"}, flags...)...); r.code != 3 {
+		if r := s.oe(append([]string{"session", "add", name, "--bridge", "br0", "--collector", "192.0.2.77"}, flags...)...); r.code != 3 {
 			t.Fatalf("%s: exit %d: %s%s", name, r.code, r.stdout, r.stderr)
 		}
 	}
 	// ping gives its socket room for few packets of this size.
-	for range 3 {
+	for range 2 {
 		r, err := lab.Ping(s.ctx, s.a, netip.MustParseAddr(addrB), lab.PingOptions{Count: 20, Interval: 10 * time.Millisecond, Size: 1472})
 		s.must(err)
 		if r.Received != 20 {
 			t.Errorf("%d of 20 pings were answered", r.Received)
 		}
 	}
-	s.must(lab.TCPTransfer(s.ctx, s.a, s.b, netip.MustParseAddr(addrB), 1<<20))
+	s.must(lab.TCPTransfer(s.ctx, s.a, s.b, netip.MustParseAddr(addrB), 1<<18))
 }
 
 // TestPatchIsClosed: production's floods do not enter our patch, what someone sends into its other end does not enter
