@@ -56,30 +56,53 @@ func TestNothingFloodsIntoTheTunnel(t *testing.T) {
 	}
 }
 
-// TestSpanningTreeLeavesThePatchAlone: on a production bridge that runs STP or RSTP, our patch is no port of the tree, so it
-// neither sends BPDUs nor waits in a state that drops copies.
-func TestSpanningTreeLeavesThePatchAlone(t *testing.T) {
-	for column, show := range map[string]string{"rstp_enable": "rstp/show", "stp_enable": "stp/show"} {
-		t.Run(column, func(t *testing.T) {
-			s := newScene(t)
-			s.vsctl("set", "bridge", "br0", column+"=true")
-			s.add("one", "--source", "vnet0")
-			text, err := s.host.Appctl(s.ctx, show, "br0")
+// TestPatchIsClosedFromTheStart: while its Mirror is not there yet (a mirror's output takes part in nothing), and for a
+// delivery, which has none, the patch is closed as well: nothing is flooded into it, and no spanning tree runs on it.
+func TestPatchIsClosedFromTheStart(t *testing.T) {
+	s := newScene(t)
+	s.vsctl("add-br", "br-r", "--", "set", "bridge", "br-r", "datapath_type=netdev", "rstp_enable=true",
+		"--", "add-port", "br-r", "r0", "--", "set", "interface", "r0", "type=internal", "--", "add-port", "br-r", "r1", "--", "set", "interface", "r1", "type=internal")
+	s.vsctl("set", "bridge", "br0", "stp_enable=true")
+	s.ok("session", "add", "in", "--type", "destination", "--bridge", "br0", "--output-port", "vnet1", "--from", "any", "--session-id", "7")
+	s.ok("session", "add", "in-r", "--type", "destination", "--bridge", "br-r", "--output-port", "r1", "--from", "any", "--session-id", "8")
+	s.killAt("flows", "session", "add", "one", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr)
+	s.killAt("flows", "session", "add", "two", "--bridge", "br-r", "--source", "r0", "--collector", collectorAddr)
+	if mirrors, err := s.host.Vsctl(s.ctx, "--bare", "--columns=name", "list", "mirror"); err != nil || strings.TrimSpace(mirrors) != "" {
+		t.Fatalf("there is a mirror, so that nothing is tested: %s %v", mirrors, err)
+	}
+	var production []string
+	for _, bridge := range []string{"br0", "br-r"} {
+		ports, err := s.host.Vsctl(s.ctx, "list-ports", bridge)
+		s.must(err)
+		for _, p := range strings.Fields(ports) {
+			if strings.HasPrefix(p, "es-") {
+				production = append(production, p)
+			}
+		}
+	}
+	if len(production) != 4 {
+		t.Fatalf("the patches on the production bridges are %q, want two for taps and two for deliveries", production)
+	}
+	tree, err := s.host.Appctl(s.ctx, "stp/show", "br0")
+	s.must(err)
+	rapid, err := s.host.Appctl(s.ctx, "rstp/show", "br-r")
+	s.must(err)
+	if !strings.Contains(tree, "vnet0") || !strings.Contains(rapid, "br-r") {
+		t.Fatalf("there is no spanning tree: nothing is tested:\n%s%s", tree, rapid)
+	}
+	for _, p := range production {
+		if strings.Contains(tree+rapid, p) {
+			t.Errorf("a spanning tree runs on %s:\n%s%s", p, tree, rapid)
+		}
+	}
+	for _, tags := range []string{"", ",vlan_tci=0x100a", ",vlan_tci=0x1ffe"} {
+		for _, dst := range []string{"ff:ff:ff:ff:ff:ff", "02:00:00:00:77:77"} {
+			trace, err := s.host.Appctl(s.ctx, "ofproto/trace", "br-r", "in_port=r0,dl_src=02:00:00:00:00:01,dl_dst="+dst+",dl_type=0x88b5"+tags)
 			s.must(err)
-			if !strings.Contains(text, "vnet0") {
-				t.Fatalf("the tree does not have vnet0: nothing is tested:\n%s", text)
+			if strings.Contains(trace, tapBridge) {
+				t.Errorf("NORMAL floods into a patch of ours:\n%s", trace)
 			}
-			ports, err := s.host.Vsctl(s.ctx, "--bare", "--columns=name", "find", "port", `external_ids:ovs-erspan!=""`)
-			s.must(err)
-			if len(strings.Fields(ports)) == 0 {
-				t.Fatal("there is no port of ours")
-			}
-			for _, p := range strings.Fields(ports) {
-				if strings.Contains(text, p) {
-					t.Errorf("%s is a port of the tree:\n%s", p, text)
-				}
-			}
-		})
+		}
 	}
 }
 
