@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,50 +60,47 @@ func TestNothingFloodsIntoTheTunnel(t *testing.T) {
 // TestPatchIsClosedFromTheStart: while its Mirror is not there yet (a mirror's output takes part in nothing), and for a
 // delivery, which has none, the patch is closed as well: nothing is flooded into it, and no spanning tree runs on it.
 func TestPatchIsClosedFromTheStart(t *testing.T) {
-	s := newScene(t)
-	s.vsctl("add-br", "br-r", "--", "set", "bridge", "br-r", "datapath_type=netdev", "rstp_enable=true",
-		"--", "add-port", "br-r", "r0", "--", "set", "interface", "r0", "type=internal", "--", "add-port", "br-r", "r1", "--", "set", "interface", "r1", "type=internal")
-	s.vsctl("set", "bridge", "br0", "stp_enable=true")
-	s.ok("session", "add", "in", "--type", "destination", "--bridge", "br0", "--output-port", "vnet1", "--from", "any", "--session-id", "7")
-	s.ok("session", "add", "in-r", "--type", "destination", "--bridge", "br-r", "--output-port", "r1", "--from", "any", "--session-id", "8")
-	s.killAt("flows", "session", "add", "one", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr)
-	s.killAt("flows", "session", "add", "two", "--bridge", "br-r", "--source", "r0", "--collector", collectorAddr)
-	if mirrors, err := s.host.Vsctl(s.ctx, "--bare", "--columns=name", "list", "mirror"); err != nil || strings.TrimSpace(mirrors) != "" {
-		t.Fatalf("there is a mirror, so that nothing is tested: %s %v", mirrors, err)
-	}
-	var production []string
-	for _, bridge := range []string{"br0", "br-r"} {
-		ports, err := s.host.Vsctl(s.ctx, "list-ports", bridge)
-		s.must(err)
-		for _, p := range strings.Fields(ports) {
-			if strings.HasPrefix(p, "es-") {
-				production = append(production, p)
+	for name, settings := range map[string]string{"floods": "fail_mode=standalone", "STP": "stp_enable=true", "RSTP": "rstp_enable=true"} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			s.vsctl("set", "bridge", "br0", settings)
+			s.ok("session", "add", "in", "--type", "destination", "--bridge", "br0", "--output-port", "vnet1", "--from", "any", "--session-id", "7")
+			s.killAt("flows", "session", "add", "one", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr)
+			if mirrors, err := s.host.Vsctl(s.ctx, "--bare", "--columns=name", "list", "mirror"); err != nil || strings.TrimSpace(mirrors) != "" {
+				t.Fatalf("there is a mirror, so that nothing is tested: %s %v", mirrors, err)
 			}
-		}
-	}
-	if len(production) != 4 {
-		t.Fatalf("the patches on the production bridges are %q, want two for taps and two for deliveries", production)
-	}
-	tree, err := s.host.Appctl(s.ctx, "stp/show", "br0")
-	s.must(err)
-	rapid, err := s.host.Appctl(s.ctx, "rstp/show", "br-r")
-	s.must(err)
-	if !strings.Contains(tree, "vnet0") || !strings.Contains(rapid, "br-r") {
-		t.Fatalf("there is no spanning tree: nothing is tested:\n%s%s", tree, rapid)
-	}
-	for _, p := range production {
-		if strings.Contains(tree+rapid, p) {
-			t.Errorf("a spanning tree runs on %s:\n%s%s", p, tree, rapid)
-		}
-	}
-	for _, tags := range []string{"", ",vlan_tci=0x100a", ",vlan_tci=0x1ffe"} {
-		for _, dst := range []string{"ff:ff:ff:ff:ff:ff", "02:00:00:00:77:77"} {
-			trace, err := s.host.Appctl(s.ctx, "ofproto/trace", "br-r", "in_port=r0,dl_src=02:00:00:00:00:01,dl_dst="+dst+",dl_type=0x88b5"+tags)
+			ports, err := s.host.Vsctl(s.ctx, "list-ports", "br0")
 			s.must(err)
-			if strings.Contains(trace, tapBridge) {
-				t.Errorf("NORMAL floods into a patch of ours:\n%s", trace)
+			patches := slices.DeleteFunc(strings.Fields(ports), func(p string) bool { return !strings.HasPrefix(p, "es-") })
+			if len(patches) != 2 {
+				t.Fatalf("the patches on br0 are %q, want one for a tap and one for a delivery", patches)
 			}
-		}
+			if name != "floods" {
+				tree, err := s.host.Appctl(s.ctx, strings.ToLower(name)+"/show", "br0")
+				s.must(err)
+				if !strings.Contains(tree, "vnet0") {
+					t.Fatalf("vnet0 is not in the tree: nothing is tested:\n%s", tree)
+				}
+				for _, p := range patches {
+					if strings.Contains(tree, p) {
+						t.Errorf("a spanning tree runs on %s:\n%s", p, tree)
+					}
+				}
+				return
+			}
+			for _, tags := range []string{"", ",vlan_tci=0x100a", ",vlan_tci=0x1ffe"} {
+				for _, dst := range []string{"ff:ff:ff:ff:ff:ff", "02:00:00:00:77:77"} {
+					trace, err := s.host.Appctl(s.ctx, "ofproto/trace", "br0", "in_port=vnet0,dl_src=02:00:00:00:00:01,dl_dst="+dst+",dl_type=0x88b5"+tags)
+					s.must(err)
+					if !strings.Contains(trace, "flooding") {
+						t.Errorf("NORMAL does not flood: nothing is tested:\n%s", trace)
+					}
+					if strings.Contains(trace, tapBridge) {
+						t.Errorf("NORMAL floods into a patch of ours:\n%s", trace)
+					}
+				}
+			}
+		})
 	}
 }
 
