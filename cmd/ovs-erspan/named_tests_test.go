@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -37,7 +38,7 @@ func allTests(t *testing.T) map[string]bool {
 // TestNamedTestsExist: the tests that the documents name are there.
 func TestNamedTestsExist(t *testing.T) {
 	names := allTests(t)
-	for _, file := range []string{"threat-model.md"} {
+	for _, file := range []string{"threat-model.md", "traps.md"} {
 		text, err := os.ReadFile("../../docs/" + file)
 		if err != nil {
 			t.Fatal(err)
@@ -49,6 +50,43 @@ func TestNamedTestsExist(t *testing.T) {
 		for _, m := range named {
 			if !names[m[1]] {
 				t.Errorf("%s names %s, which is not there", file, m[1])
+			}
+		}
+	}
+}
+
+var (
+	trapRow    = regexp.MustCompile(`(?m)^\| (\d+) \|(.*)\|(.*)\|(.*)\|$`)
+	sourceFile = regexp.MustCompile("`([a-z0-9_/-]+\\.go)`")
+)
+
+// TestTraps: docs/traps.md has all traps, each with a protection in a file that is there and a test, or with the reason why
+// it does not concern us.
+func TestTraps(t *testing.T) {
+	const traps = 29
+	text, err := os.ReadFile("../../docs/traps.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := trapRow.FindAllStringSubmatch(string(text), -1)
+	if len(rows) != traps {
+		t.Errorf("%d rows, want %d", len(rows), traps)
+	}
+	for i, row := range rows {
+		number, protection, test := row[1], row[3], row[4]
+		if number != strconv.Itoa(i+1) {
+			t.Errorf("row %d is of trap %s", i+1, number)
+		}
+		if !testName.MatchString(test) && !strings.Contains(protection, "does not concern") {
+			t.Errorf("trap %s has no test, and no reason for that", number)
+		}
+		files := sourceFile.FindAllStringSubmatch(protection, -1)
+		if len(files) == 0 {
+			t.Errorf("trap %s: no file is named", number)
+		}
+		for _, f := range files {
+			if _, err := os.Stat("../../" + f[1]); err != nil {
+				t.Errorf("trap %s: %v", number, err)
 			}
 		}
 	}
