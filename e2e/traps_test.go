@@ -81,10 +81,8 @@ func TestPatchIsClosedFromTheStart(t *testing.T) {
 				if !strings.Contains(tree, "vnet0") {
 					t.Fatalf("vnet0 is not in the tree: nothing is tested:\n%s", tree)
 				}
-				for _, p := range patches {
-					if strings.Contains(tree, p) {
-						t.Errorf("a spanning tree runs on %s:\n%s", p, tree)
-					}
+				if strings.Contains(tree, " es-") { // it shows ten characters of a name
+					t.Errorf("a spanning tree runs on %q:\n%s", patches, tree)
 				}
 				return
 			}
