@@ -44,6 +44,9 @@ var modelActions = []struct {
 }
 
 func (w *world) step(r *rapid.T) {
+	if w.steps++; w.steps > modelMost {
+		return
+	}
 	var names []string
 	for _, a := range modelActions {
 		for range a.weight {

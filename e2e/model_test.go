@@ -25,10 +25,11 @@ const (
 	soakVariable = "OVS_ERSPAN_SOAK"
 )
 
-// modelSeed is the seed that every run begins with, modelSteps the mean length of a sequence.
+// modelSeed is the seed that every run begins with, modelSteps the mean length of a sequence, which is modelMost at most.
 const (
 	modelSeed  = 20260101
 	modelSteps = 25
+	modelMost  = 60
 )
 
 // TestModel: random sequences of all commands, with and without the daemon, on a host with production traffic and with
@@ -95,6 +96,7 @@ type modelT struct {
 	testing.TB
 	r        *rapid.T
 	first    bool
+	tell     func() // logs how it came to a failure
 	cleanups []func()
 }
 
@@ -131,6 +133,10 @@ func (m *modelT) Helper()      { m.TB.Helper() }
 func (m *modelT) fatal(message string) {
 	m.TB.Helper()
 	m.Logf("%s", message)
+	if tell := m.tell; tell != nil {
+		m.tell = nil // it may fail, too
+		tell()
+	}
 	short, _, _ := strings.Cut(message, ":")
 	m.r.Fatalf("%s", short)
 }
