@@ -120,6 +120,7 @@ func (m *Metrics) Observe(e controller.Event) {
 var (
 	packets   = desc("session_packets_total", "Packets of a session at a stage: tapped (shared by sessions on one tap), guarded, matched, filtered, limited, sent; of destination sessions terminated, delivered, oversize.", "session", "bridge", "stage")
 	bytes     = desc("session_bytes_total", "Bytes of a session's frames at a stage, before any cut.", "session", "bridge", "stage")
+	ofHost    = desc("host_copies_total", "Copies that the host's maximal rate has let pass (sent) or dropped (limited), by tap bridge.", "bridge", "stage")
 	state     = desc("session_state", "1 for the state that a session is in, 0 for the others.", "session", "bridge", "state")
 	since     = desc("session_state_since_timestamp_seconds", "Since when a session is in its state, for the reason that is a label.", "session", "bridge", "reason")
 	expires   = desc("session_expires_timestamp_seconds", "When a session that expires does.", "session", "bridge")
@@ -139,7 +140,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{packets, bytes, state, since, expires, sessions, wished, lastDone, ovsdb, vswitchd, openflow, megaflows, failed} {
+	for _, d := range []*prometheus.Desc{packets, bytes, ofHost, state, since, expires, sessions, wished, lastDone, ovsdb, vswitchd, openflow, megaflows, failed} {
 		out <- d
 	}
 }
@@ -209,6 +210,11 @@ func (m *Metrics) counters(ctx context.Context, out chan<- prometheus.Metric, r 
 		}
 		ok = ok && err == nil
 		entries[bridge] = there
+		if !r.Wish.Host.MaxRate.IsZero() {
+			given, dropped := flows.HostCount(there)
+			out <- prometheus.MustNewConstMetric(ofHost, prometheus.CounterValue, float64(given.Packets-dropped.Packets), bridge, "sent")
+			out <- prometheus.MustNewConstMetric(ofHost, prometheus.CounterValue, float64(dropped.Packets), bridge, "limited")
+		}
 	}
 	counted := flows.CountAll(r.Plan.Program, entries)
 	for _, s := range r.Wish.Sessions {

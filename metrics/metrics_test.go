@@ -28,7 +28,7 @@ func (f fakeBridges) Dump(_ context.Context, bridge string) ([]flows.Entry, erro
 }
 
 func (fakeBridges) MeterCounts(context.Context, string) ([]flows.MeterCount, error) {
-	return []flows.MeterCount{{ID: 1, In: flows.Count{Packets: 9, Bytes: 900}, Out: flows.Count{Packets: 2, Bytes: 200}}}, nil
+	return []flows.MeterCount{{ID: 1 << 31, In: flows.Count{Packets: 9, Bytes: 900}, Out: flows.Count{Packets: 2, Bytes: 200}}}, nil // the host's
 }
 
 type fakeDatapaths map[string]int
@@ -40,11 +40,12 @@ func working() (controller.Event, fakeBridges) {
 	end := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 	result := controller.Result{
 		Generation: 3, RowOps: 2, FlowMods: 5,
-		Wish:   session.Wish{Sessions: []session.Stored{{Slot: 1, Session: session.Session{Name: "web", Bridge: "br0", ExpiresAt: &end}}}},
+		Wish:   session.Wish{Host: session.Host{MaxRate: session.PacketsPerSecond(1)}, Sessions: []session.Stored{{Slot: 1, Session: session.Session{Name: "web", Bridge: "br0", ExpiresAt: &end}}}},
 		Status: map[string]session.Status{"web": {State: session.Active, Reason: flows.ReasonInForce, Since: end.Add(-time.Hour)}},
 		Plan: controller.Plan{
 			Input:   flows.Input{State: flows.State{Bridges: map[string]*flows.Bridge{"br-erspan": {}}}},
 			Flows:   map[string][]flows.Line{"br-erspan": nil},
+			Meters:  map[string][]flows.Meter{"br-erspan": {{ID: 1 << 31}}},
 			Program: flows.Program{Outcomes: map[string]*flows.Outcome{"web": {Slot: 1, TapBridge: "br-erspan"}}},
 		},
 	}
@@ -78,6 +79,8 @@ func TestMetrics(t *testing.T) {
 	_, text := get(t, m, "/metrics")
 	for _, want := range []string{
 		`ovs_erspan_session_packets_total{bridge="br0",session="web",stage="sent"} 7`,
+		`ovs_erspan_host_copies_total{bridge="br-erspan",stage="sent"} 7`,
+		`ovs_erspan_host_copies_total{bridge="br-erspan",stage="limited"} 2`,
 		`ovs_erspan_session_bytes_total{bridge="br0",session="web",stage="sent"} 700`,
 		`ovs_erspan_session_state{bridge="br0",session="web",state="Active"} 1`,
 		`ovs_erspan_session_state{bridge="br0",session="web",state="Failed"} 0`,
