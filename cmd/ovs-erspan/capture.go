@@ -55,8 +55,9 @@ after which time: a UDP packet of 58 bytes to the address that the ERSPAN came f
   # the other end of 'ovs-erspan session verify web'
   ovs-erspan capture -i eth1 --answer-probes
 
-  # for a program that knows no ERSPAN
-  ip link add mirror type veth peer name sensor && ip link set mirror up && ip link set sensor up
+  # for a program that knows no ERSPAN, which listens on sensor
+  ip link add mirror type veth peer name sensor
+  for d in mirror sensor; do ip link set $d up arp off multicast off; done
   ovs-erspan capture -i eth1 --to mirror`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
