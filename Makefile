@@ -45,7 +45,7 @@ test-kernel: setup
 
 # On Docker or Podman, whichever runs; else on a Podman that the tests start. A module of its own (e2e/containers).
 test-containers: setup-containers build
-	cd e2e/containers && $(GO) test -count=1 $(EXEC) -timeout 10m .
+	cd e2e/containers && $(GO) test -count=1 $(EXEC) -timeout 20m .
 
 # The model-based test with ever other random sequences, for SOAK long.
 SOAK ?= 30m
