@@ -67,6 +67,7 @@ arrive), 3 the session is not, or not wholly, in force.`,
 			if err := f.check(cmd); err != nil {
 				return refuse(err)
 			}
+			a.timeout += f.wait // which bounds the rest
 			return a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
 				o, err := h.observe(ctx)
 				if err != nil {
