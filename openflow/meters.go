@@ -104,8 +104,11 @@ func (c *connection) meters() (all []flows.Meter, err error) {
 		all = append(all, m)
 		return b[length:], nil
 	})
+	if err != nil {
+		return nil, err // half of them would look like others taken away
+	}
 	slices.SortFunc(all, func(a, b flows.Meter) int { return cmp.Compare(a.ID, b.ID) })
-	return all, err
+	return all, nil
 }
 
 // meterCounts reads the counters of all meters.
@@ -128,7 +131,10 @@ func (c *connection) meterCounts() (all []flows.MeterCount, err error) {
 		all = append(all, m)
 		return b[length:], nil
 	})
-	return all, err
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
 }
 
 // again is native, once more over a new connection where it fails: the one that there is may be to a bridge of that name

@@ -1,0 +1,83 @@
+package openflow
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"net"
+	"runtime"
+	"testing"
+
+	"github.com/ovs-erspan/ovs-erspan/flows"
+)
+
+// talker is the far end of a connection that says what it says, whatever it is asked.
+type talker struct {
+	net.Conn
+	says    *bytes.Reader
+	written int
+}
+
+func (t *talker) Read(b []byte) (int, error)  { return t.says.Read(b) }
+func (t *talker) Write(b []byte) (int, error) { t.written += len(b); return len(b), nil }
+func (t *talker) Close() error                { return nil }
+
+// FuzzConversation: whatever stands behind a bridge's socket, a dump of its flows, meters and counts ends, with all of it or
+// an error, takes memory in proportion to what was read, and writes only what it asks.
+func FuzzConversation(f *testing.F) {
+	hello := message(typeHello, 0, []byte{0, 1, 0, 8, 0, 0, 0, 1 << wireVersion})
+	reply := func(kind, flags uint16, xid uint32, body []byte) []byte {
+		head := binary.BigEndian.AppendUint16(nil, kind)
+		head = binary.BigEndian.AppendUint16(head, flags)
+		return message(typeMultipartReply, xid, append(append(head, 0, 0, 0, 0), body...))
+	}
+	var stats []byte
+	for _, l := range nativeLines() {
+		mod, err := flowMod(flowAdd, l)
+		if err != nil {
+			f.Fatal(err)
+		}
+		// A flow-mod's match and instructions stand behind 40 bytes, those of its statistics behind 48.
+		one := binary.BigEndian.AppendUint16(nil, uint16(48+len(mod)-40))
+		one = append(append(one, make([]byte, 46)...), mod[40:]...)
+		stats = append(stats, one...)
+	}
+	stats = stats[:min(len(stats), 60_000)]
+	for xid := range uint32(4) {
+		f.Add(append(append([]byte{}, hello...), reply(1, 0, xid, stats)...))
+		f.Add(append(append(append([]byte{}, hello...), reply(1, 1, xid, nil)...), reply(1, 0, xid, []byte{0, 1})...))
+		f.Add(append(append([]byte{}, hello...), message(typeError, xid, []byte{0, 1, 0, 5, 'x'})...))
+	}
+	f.Add([]byte{})
+	f.Add(hello[:5])
+	f.Add([]byte{5, typeHello, 0, 3, 0, 0, 0, 0})
+	f.Add([]byte{5, typeMultipartReply, 0xff, 0xff, 0, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, says []byte) {
+		for _, ask := range []func(*connection) (int, error){
+			func(c *connection) (int, error) { all, err := c.dump(); return len(all), err },
+			func(c *connection) (int, error) { all, err := c.meters(); return len(all), err },
+			func(c *connection) (int, error) { all, err := c.meterCounts(); return len(all), err },
+			func(c *connection) (int, error) { return 0, c.apply(flows.FlowChanges{}) },
+		} {
+			far := &talker{says: bytes.NewReader(says)}
+			c := &connection{Conn: far, in: bufio.NewReaderSize(far, 1<<12)}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			if c.hello() != nil {
+				continue
+			}
+			n, err := ask(c)
+			runtime.ReadMemStats(&after)
+			if err != nil && n > 0 {
+				t.Errorf("%d entries and an error: %v", n, err)
+			}
+			// A message says how long it is, up to 64 kB, before it comes.
+			if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20+uint64(len(says))*1000 {
+				t.Errorf("%d bytes for %d that were read", used, len(says))
+			}
+			if far.written > 4096+len(says) { // echo requests are answered
+				t.Errorf("%d bytes were written", far.written)
+			}
+		}
+	})
+}
