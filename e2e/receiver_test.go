@@ -528,7 +528,10 @@ func TestCaptureHints(t *testing.T) {
 func TestCaptureOfManySendersStaysSmall(t *testing.T) {
 	s := newWire(t)
 	file := filepath.Join(t.TempDir(), "inner.pcapng")
-	p, err := s.collector.Start(s.ctx, lab.Command{Args: []string{plainBinary, "capture", "-i", "eth0", "-w", file}})
+	p, err := s.collector.Start(s.ctx, lab.Command{
+		Args: []string{plainBinary, "capture", "-i", "eth0", "-w", file},
+		Env:  []string{"GOGC=10"}, // little that waits to be collected
+	})
 	s.must(err)
 	s.says(p, "receiving on")
 	round := func(n byte) (kB int) {
@@ -553,7 +556,7 @@ func TestCaptureOfManySendersStaysSmall(t *testing.T) {
 	}
 	first := round(0)
 	round(1)
-	if last := round(2); last > first+first/4 {
+	if last := round(2); last > first+first/2 { // unbounded, it would be three times as much
 		t.Errorf("%d kB after 40,000 senders, %d kB after 120,000", first, last)
 	}
 	s.must(p.Stop(s.ctx))
