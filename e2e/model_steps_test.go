@@ -669,6 +669,8 @@ func (w *world) stepFault(r *rapid.T) {
 	if len(faults) == 0 {
 		return
 	}
+	// It takes everyone's mirrors, and opens our bridge.
+	faults = append(faults, fault{"emer-reset", func() { w.vsctl("emer-reset"); w.unknown = true; w.changedByUs() }})
 	n := rapid.IntRange(0, len(faults)-1).Draw(r, "fault")
 	w.did("fault: %s", faults[n].name)
 	if w.maybe == nil {
