@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 
 	"pgregory.net/rapid"
 
@@ -64,6 +65,9 @@ func (w *world) step(r *rapid.T) {
 // did notes a step for whoever reads of a failure.
 func (w *world) did(format string, args ...any) {
 	w.history = append(w.history, fmt.Sprintf(format, args...))
+	if testing.Verbose() {
+		w.t.Logf(format, args...)
+	}
 }
 
 // command runs a command that makes a change, in one of several ways, and holds that its exit code is the model's.

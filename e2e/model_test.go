@@ -25,8 +25,10 @@ const (
 	soakVariable = "OVS_ERSPAN_SOAK"
 )
 
-// modelSeed is the seed that every run begins with, modelSteps the mean length of a sequence, which is modelMost at most.
+// modelSeed is the seed that every run begins with, modelTime for how long sequences are begun. modelSteps is the mean length
+// of a sequence, which is modelMost at most.
 const (
+	modelTime  = 30 * time.Second
 	modelSeed  = 20260101
 	modelSteps = 25
 	modelMost  = 60
@@ -38,14 +40,13 @@ const (
 //
 // A failed sequence is made shorter as far as it still fails, and printed with its seed.
 func TestModel(t *testing.T) {
-	seeds := []uint64{modelSeed, rand.Uint64N(1 << 32)}
-	var until time.Time
+	seeds, until := []uint64{modelSeed, rand.Uint64N(1 << 32)}, time.Now().Add(modelTime)
 	if text := os.Getenv(seedVariable); text != "" {
 		seed, err := strconv.ParseUint(text, 0, 64)
 		if err != nil || seed == 0 {
 			t.Fatalf("$%s=%q: want a number from 1", seedVariable, text)
 		}
-		seeds = []uint64{seed}
+		seeds, until = []uint64{seed}, time.Time{}
 	}
 	shrink := cmp.Or(os.Getenv("RAPID_SHRINKTIME"), "1m")
 	if text := os.Getenv(soakVariable); text != "" {
