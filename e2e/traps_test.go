@@ -171,3 +171,30 @@ func TestForeignTunnelWithOurKey(t *testing.T) {
 	}
 	s.copies(1)
 }
+
+// TestTwoDSCPsToOneCollector: sessions to one collector that differ in their outer header, each with a tunnel port of its
+// own, are in force beside each other: to Open vSwitch the ports would be the same but for their key.
+func TestTwoDSCPsToOneCollector(t *testing.T) {
+	s := newScene(t)
+	want := map[string]string{"10": "46", "11": "10", "12": "0"}
+	for id, dscp := range want {
+		s.add("s"+id, "--source", "vnet0", "--session-id", id, "--dscp", dscp, "--ttl", "2"+id)
+	}
+	wire := s.capture(s.collector, "eth0", "proto 47")
+	s.ping(s.a, addrB, 2)
+	s.waitCount(wire, "erspan && icmp", 4*len(want))
+	s.stop(wire)
+	copies := 0
+	for _, row := range s.fields(wire, "erspan && icmp", "erspan.spanid", "ip.dsfield.dscp", "ip.ttl") {
+		copies++
+		id := row[0]
+		dscp, _, _ := strings.Cut(row[1], ",") // the outer header's is the first
+		ttl, _, _ := strings.Cut(row[2], ",")
+		if dscp != want[id] || ttl != "2"+id {
+			t.Errorf("session %s: DSCP %s, TTL %s, want %s and 2%s", id, dscp, ttl, want[id], id)
+		}
+	}
+	if copies != 4*len(want) {
+		t.Errorf("%d copies, want %d", copies, 4*len(want))
+	}
+}
