@@ -682,13 +682,12 @@ func (w *world) end() {
 	}
 }
 
-// file is a file with a content, until the sequence ends.
+// file is a file with a content, until the lab ends.
 func (w *world) file(content string) string {
 	w.t.Helper()
-	f, err := os.CreateTemp("", "oe-sessions-*.yaml")
+	f, err := os.CreateTemp(w.host.RunDir(), "sessions-*.yaml") // goes with the lab, however that ends
 	w.must(err)
 	defer f.Close()
-	w.t.Cleanup(func() { _ = os.Remove(f.Name()) })
 	_, err = f.WriteString(content)
 	w.must(err)
 	return f.Name()
