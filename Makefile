@@ -41,7 +41,7 @@ test-e2e:
 # show that a session does there what it does in userspace. KERNEL_TESTS=. runs all.
 KERNEL_TESTS ?= ^(TestSuperFrames|TestStreamIsReassembled|TestLinux.*|TestHeaderOfTheKernel|TestBPF.*|TestFlowRestoreWait|TestSegmentedTap|TestHeaderFieldsOnTheWire|TestCollectorsOfBothFamilies|TestDelivered|TestDeadCollectorHoldsNoSender|TestVerify|TestTrace|TestMaxRate|TestUnsafeMeterBites|TestSessionsThatDifferInOneField)$$
 test-kernel: setup
-	$(GO) run ./e2e/vm -- -test.v -test.run '$(KERNEL_TESTS)'
+	$(GO) run ./e2e/vm -run '$(KERNEL_TESTS)'
 
 # On Docker or Podman, whichever runs; else on a Podman that the tests start. A module of its own (e2e/containers).
 test-containers: setup-containers build

@@ -191,7 +191,8 @@ func linuxDevice(version int, remote, local string, id int) []string {
 	if netip.MustParseAddr(remote).Is6() {
 		kind = "ip6erspan"
 	}
-	args := []string{"ip", "link", "add", "ers0", "type", kind, "seq", "key", strconv.Itoa(id), "local", local, "remote", remote, "erspan_ver", strconv.Itoa(version)}
+	// With "seq" for "oseq" it would also drop what overtook another packet on the way.
+	args := []string{"ip", "link", "add", "ers0", "type", kind, "oseq", "key", strconv.Itoa(id), "local", local, "remote", remote, "erspan_ver", strconv.Itoa(version)}
 	if version == 1 {
 		return append(args, "erspan", "123") // the index that it sends
 	}
@@ -328,7 +329,7 @@ func TestLinuxTypeI(t *testing.T) {
 }
 
 // TestHeaderOfTheKernel: what the kernel's datapath writes into the header that the userspace datapath leaves 0: VLAN from
-// the tag, COS from the inner IP header's DSCP (not from the tag), T where the frame was cut.
+// the tag, COS from the inner IP header's DSCP (not from the tag), T where the frame was cut, En and BSO.
 func TestHeaderOfTheKernel(t *testing.T) {
 	onKernel(t)
 	s := newScene(t, func(o *options) { o.aPort.Trunks, o.bPort.Trunks = []int{0, 10}, []int{0, 10} })
@@ -341,24 +342,25 @@ func TestHeaderOfTheKernel(t *testing.T) {
 		return slices.Concat(frame, ip, []byte{0x13, 0x88, 0x13, 0x88, byte((size - 20) >> 8), byte(size - 20), 0, 0}, make([]byte, size-28))
 	}
 	wire := s.capture(s.collector, "eth0", "proto 47")
-	s.must(lab.SendRaw(s.ctx, s.a, "eth0", [][]byte{datagram(46), datagram(46, 0x81, 0, 0x60, 10), datagram(886)}, 50))
-	s.waitCount(wire, "erspan && udp", 6)
+	s.must(lab.SendRaw(s.ctx, s.a, "eth0", [][]byte{datagram(46), datagram(46, 0x81, 0, 0x60, 10), datagram(886), datagram(30)}, 50))
+	s.waitCount(wire, "erspan && udp", 8)
 	s.stop(wire)
 	got := map[string][]string{}
-	for _, row := range s.fields(wire, "erspan && udp", "erspan.spanid", "frame.len", "erspan.vlan", "erspan.cos", "erspan.truncated") {
-		got[row[0]] = append(got[row[0]], strings.Join(row[1:], " "))
+	for _, row := range s.fields(wire, "erspan && udp", "erspan.spanid", "frame.len", "erspan.vlan", "erspan.cos", "erspan.truncated", "erspan.encap", "erspan.bso") {
+		got[row[0]] = append(got[row[0]], strings.TrimSpace(strings.Join(row[1:], " ")))
 	}
-	// Length of the whole packet, VLAN, COS, T.
+	// Length of the whole packet, VLAN, COS, T, and En of version 1 (3: the tag is in the frame) or BSO of version 2 (1: a
+	// frame shorter than Ethernet's least).
 	want := map[string][]string{
-		"1": {"110 0 5 0", "114 10 5 0", "250 0 5 1"},
-		"2": {"114 0 5 0", "118 10 5 0", "254 0 5 1"},
+		"1": {"110 0 5 0 0", "114 10 5 0 3", "250 0 5 1 0", "94 0 5 0 0"},
+		"2": {"114 0 5 0  0", "118 10 5 0  0", "254 0 5 1  0", "98 0 5 0  1"},
 	}
 	for id := range want {
 		slices.Sort(got[id])
 		slices.Sort(want[id])
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("length, VLAN, COS and T by session id (-want +got):\n%s", diff)
+		t.Errorf("length, VLAN, COS, T, En and BSO by session id (-want +got):\n%s", diff)
 	}
 }
 

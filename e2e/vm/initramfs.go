@@ -23,11 +23,11 @@ const (
 // programs of this machine that the scenarios run, with the libraries that they need.
 var programs = []string{
 	"ovsdb-server", "ovsdb-tool", "ovs-vswitchd", "ovs-vsctl", "ovs-ofctl", "ovs-appctl", "ovs-dpctl",
-	"ip", "tc", "ethtool", "ping", "tcpdump", "iperf3", "nsenter",
+	"ip", "tc", "ethtool", "ping", "tcpdump", "iperf3", "nsenter", "dash",
 }
 
-// applets of busybox, as few as can be: its own ip and tc must not stand in for iproute2's.
-var applets = []string{"sh", "cat", "rm", "mkdir", "mount", "sleep", "modprobe", "poweroff", "dmesg"}
+// applets of busybox, as few as can be: its own ip must not stand in for iproute2's, as it would in its own shell.
+var applets = []string{"cat", "rm", "mkdir", "mount", "sleep", "modprobe", "poweroff", "dmesg"}
 
 // modules that the kernel does not load by itself when they are needed.
 var modules = []string{
@@ -55,7 +55,8 @@ for m in @MODULES@; do modprobe $m || echo "vm: no module $m"; done
 read up rest </proc/uptime; up=${up%.*}
 [ $up -ge 12 ] || sleep $((12-up))
 cd /tmp
-LAB_DATAPATH=system OVS_ERSPAN_BINARY=/usr/bin/ovs-erspan /usr/bin/e2e.test @ARGS@ 2>&1
+for word in $(cat /proc/cmdline); do case $word in oe_run=*) run=${word#oe_run=};; esac; done
+LAB_DATAPATH=system OVS_ERSPAN_BINARY=/usr/bin/ovs-erspan /usr/bin/e2e.test -test.v -test.timeout 30m -test.run "$run" 2>&1
 code=$?
 [ $code = 0 ] || { echo "vm: the kernel's log ends:"; dmesg | /usr/bin/busybox tail -30; }
 echo "@EXIT@$code"
@@ -63,7 +64,7 @@ poweroff -f
 `
 
 // buildInitramfs makes work/initramfs.cpio.
-func buildInitramfs(ctx context.Context, root, work string, k kernel, args []string) error {
+func buildInitramfs(ctx context.Context, root, work string, k kernel) error {
 	tree := filepath.Join(work, "root")
 	for _, dir := range []string{"usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "proc", "sys", "dev", "tmp", "run", "var", "root", "etc", "lib/modules"} {
 		if dir == "lib/modules" {
@@ -92,11 +93,7 @@ func buildInitramfs(ctx context.Context, root, work string, k kernel, args []str
 	if err := build(ctx, root, "test", "-c", "-o", filepath.Join(tree, "usr/bin/e2e.test"), "./e2e"); err != nil {
 		return err
 	}
-	quoted := make([]string, len(args))
-	for i, a := range args {
-		quoted[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
-	}
-	init := strings.NewReplacer("@MODULES@", strings.Join(modules, " "), "@ARGS@", strings.Join(quoted, " "), "@EXIT@", exitMark).Replace(initScript)
+	init := strings.NewReplacer("@MODULES@", strings.Join(modules, " "), "@EXIT@", exitMark).Replace(initScript)
 	for name, content := range map[string]string{
 		"init":       init,
 		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
@@ -150,7 +147,10 @@ func copyPrograms(ctx context.Context, tree string) error {
 			return err
 		}
 	}
-	return os.Symlink("../bin/busybox", filepath.Join(tree, "usr/sbin/modprobe")) // where the kernel looks for it
+	return errors.Join(
+		os.Symlink("dash", filepath.Join(tree, "usr/bin/sh")),
+		os.Symlink("../bin/busybox", filepath.Join(tree, "usr/sbin/modprobe")), // where the kernel looks for it
+	)
 }
 
 // pythonFiles lists the standard library of Debian's own interpreter.

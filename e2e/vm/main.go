@@ -3,7 +3,9 @@
 // Command vm runs end-to-end scenarios on the kernel datapath: inside a virtual machine with Debian's own kernel, so that
 // the kernel of this machine is neither needed nor touched.
 //
-//	go run ./e2e/vm [flags] [-- arguments of the test program]
+//	go run ./e2e/vm [-run REGEXP] [flags]
+//
+// Two machines run at once, each half of the scenarios: an emulated one uses hardly more than a processor.
 //
 // The machine is made of what is installed here (Open vSwitch, iproute2, tcpdump, busybox), of the kernel that
 // scripts/kernel.sh unpacks, and of the scenarios' own test program, which runs inside with LAB_DATAPATH=system. It has
@@ -19,13 +21,14 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -49,6 +52,8 @@ func main() {
 type cannotRun struct{ error }
 
 func run(log func(string, ...any)) (int, error) {
+	pattern := flag.String("run", ".", "the scenarios to run, as of go test")
+	shards := flag.Int("machines", 2, "how many to run at once")
 	accel := flag.String("accel", "auto", "auto, kvm or tcg")
 	kernel := flag.String("kernel", "", "a directory with boot/vmlinuz-* and lib/modules/* (default: scripts/kernel.sh makes one)")
 	timeout := flag.Duration("timeout", 10*time.Minute, "after which the machine is ended")
@@ -82,17 +87,82 @@ func run(log func(string, ...any)) (int, error) {
 		return 1, err
 	}
 	defer os.RemoveAll(work)
-	if err := buildInitramfs(ctx, root, work, k, flag.Args()); err != nil {
+	names, err := scenarios(root, *pattern)
+	if err != nil {
+		return 1, err
+	}
+	if err := buildInitramfs(ctx, root, work, k); err != nil {
 		return 1, fmt.Errorf("make the machine's file system: %w", err)
 	}
 	m := machine{kernel: k, work: work, memory: *memory, log: log}
 	if m.accel, err = m.chooseAccel(ctx, *accel); err != nil {
 		return 1, err
 	}
-	log("kernel %s, %s, made in %.1f s; booting", k.version, m.accel, time.Since(start).Seconds())
-	code, err := m.boot(ctx, os.Stdout)
-	log("the machine ran until %.1f s after the start", time.Since(start).Seconds())
+	*shards = max(1, min(*shards, len(names)))
+	log("%d scenarios, kernel %s, %s, made in %.1f s; booting %d", len(names), k.version, m.accel, time.Since(start).Seconds(), *shards)
+	type ending struct {
+		code int
+		err  error
+	}
+	endings := make(chan ending, *shards)
+	out := &console{}
+	for n := range *shards {
+		var mine []string
+		for i := n; i < len(names); i += *shards {
+			mine = append(mine, names[i])
+		}
+		go func() {
+			code, err := m.boot(ctx, n, "^("+strings.Join(mine, "|")+")$", out.of(n))
+			endings <- ending{code, err}
+		}()
+	}
+	code := 0
+	for range *shards {
+		e := <-endings
+		code, err = max(code, e.code), errors.Join(err, e.err)
+	}
+	log("done %.1f s after the start, exit code %d", time.Since(start).Seconds(), code)
 	return code, err
+}
+
+// scenarios are the names of those that match, in the order of the sources.
+func scenarios(root, pattern string) (names []string, err error) {
+	wanted, err := regexp.Compile(pattern)
+	if err != nil {
+		return nil, fmt.Errorf("-run: %w", err)
+	}
+	sources, err := filepath.Glob(filepath.Join(root, "e2e/*_test.go"))
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range sources {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range testFunction.FindAllSubmatch(content, -1) {
+			if name := string(m[1]); name != "TestMain" && wanted.MatchString(name) {
+				names = append(names, name)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("-run %q: no scenario has such a name", pattern)
+	}
+	return names, nil
+}
+
+var testFunction = regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
+
+// console shows what several machines write, line by line.
+type console struct{ mu sync.Mutex }
+
+func (c *console) of(machine int) func(line string) {
+	return func(line string) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		fmt.Printf("%d| %s\n", machine+1, line)
+	}
 }
 
 // machine is a virtual machine that is about to boot.
@@ -144,16 +214,17 @@ func (m machine) qemu(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// boot runs the machine to its end, passes on what its console shows, and returns the exit code of what ran inside.
-func (m machine) boot(ctx context.Context, console io.Writer) (int, error) {
-	j, err := listenJudge(filepath.Join(m.work, "judge.sock"))
+// boot runs the machine to its end, with the scenarios of a pattern, passes on what its console shows, and returns the exit
+// code of what ran inside.
+func (m machine) boot(ctx context.Context, number int, pattern string, show func(line string)) (int, error) {
+	j, err := listenJudge(filepath.Join(m.work, fmt.Sprintf("judge%d.sock", number)))
 	if err != nil {
 		return 1, err
 	}
 	defer j.close()
 	cmd := m.qemu(ctx,
 		"-initrd", filepath.Join(m.work, initramfsName),
-		"-append", consoleArgs+" quiet",
+		"-append", consoleArgs+" quiet oe_run="+pattern,
 		"-device", "virtio-serial-pci", "-chardev", "socket,id=judge,path="+j.path,
 		"-device", "virtserialport,chardev=judge,name="+judgePort,
 	)
@@ -178,14 +249,14 @@ func (m machine) boot(ctx context.Context, console io.Writer) (int, error) {
 			}
 			continue
 		}
-		fmt.Fprintln(console, line)
+		show(line)
 	}
 	waitErr := cmd.Wait()
 	switch {
 	case ctx.Err() != nil:
 		return 1, fmt.Errorf("the machine was ended: %w", context.Cause(ctx))
 	case code < 0:
-		return 1, errors.Join(errors.New("the machine ended without a result; its console is above"), waitErr)
+		return 1, errors.Join(fmt.Errorf("machine %d ended without a result; its console is above", number+1), waitErr)
 	}
 	return code, nil
 }
