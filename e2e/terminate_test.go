@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -115,7 +116,20 @@ func (f *foreigner) devices(n int) []*lab.Capture {
 
 // TestSessionsThatDifferInOneField: nine sessions, interleaved; each frame arrives at its own port and none elsewhere.
 // Values of 0 are values, and hardware id 4 takes no 6; what has no session is delivered nowhere.
+//
+// On the kernel's datapath sessions of one version only can be in force, and the frames of the other version are nobody's.
 func TestSessionsThatDifferInOneField(t *testing.T) {
+	if lab.Datapath() == lab.Kernel {
+		for _, version := range []int{1, 2} {
+			t.Run(fmt.Sprint("version ", version), func(t *testing.T) { differInOneField(t, version) })
+		}
+		return
+	}
+	differInOneField(t, 0)
+}
+
+// differInOneField has sessions of one version, or with 0 of both.
+func differInOneField(t *testing.T, version int) {
 	f := newForeigner(t)
 	kinds := []struct {
 		header
@@ -137,7 +151,10 @@ func TestSessionsThatDifferInOneField(t *testing.T) {
 	}
 	captures := f.devices(9)
 	for i, k := range kinds {
-		if k.flags != "" {
+		if version != 0 && k.version != version {
+			kinds[i].flags = ""
+		}
+		if kinds[i].flags != "" {
 			f.far(append([]string{"session", "add", fmt.Sprintf("s%d", i), "--type", "destination", "--output-port", fmt.Sprintf("o%d", i)}, strings.Fields(k.flags)...)...)
 		}
 	}
@@ -150,24 +167,60 @@ func TestSessionsThatDifferInOneField(t *testing.T) {
 		}
 	}
 	f.sends(packets)
+	wanted := 0
+	for _, k := range kinds {
+		if k.flags != "" {
+			wanted += rounds
+		}
+	}
+	// First all that will come, so that a frame at a wrong port is told of as that, and not as missing at its own.
+	f.must(lab.Until(f.ctx, "every frame has arrived somewhere", func(ctx context.Context) error {
+		all := 0
+		for _, c := range captures {
+			if err := c.Flush(ctx); err != nil {
+				return lab.Permanent(err)
+			}
+			all += c.Stats().Captured
+		}
+		if all < wanted {
+			return fmt.Errorf("%d of %d have", all, wanted)
+		}
+		return nil
+	}))
 	for i, c := range captures {
-		f.waitCount(c, "", rounds)
 		f.stop(c)
 		frames := f.frames(c)
-		wrong := 0
+		want, wrong := rounds, 0
+		if kinds[i].flags == "" {
+			want = 0
+		}
 		for _, frame := range frames {
 			if !bytes.Equal(frame, marked(fmt.Sprintf("kind %d.", i), 60)) {
 				wrong++
 			}
 		}
-		if len(frames) != rounds || wrong > 0 {
-			t.Errorf("port o%d: %d frames, %d of them not its own; want %d", i, len(frames), wrong, rounds)
+		if len(frames) != want || wrong > 0 {
+			t.Errorf("port o%d: %d frames, %d of them not its own; want %d", i, len(frames), wrong, want)
 		}
 	}
-	f.far("session", "add", "tie", "--type", "destination", "--output-port", "o0", "--from", "any", "--session-id", "9", "--erspan-version", "1", "--index", "5")
-	r := f.oeOn(f.host2, lab.Command{}, "session", "add", "tie2", "--type", "destination", "--output-port", "o1", "--from", "192.0.2.50", "--session-id", "9", "--erspan-version", "1")
+	of, field := strconv.Itoa(max(version, 1)), "--index"
+	if version == 2 {
+		field = "--hwid"
+	}
+	f.far("session", "add", "tie", "--type", "destination", "--output-port", "o0", "--from", "any", "--session-id", "9", "--erspan-version", of, field, "5")
+	r := f.oeOn(f.host2, lab.Command{}, "session", "add", "tie2", "--type", "destination", "--output-port", "o1", "--from", "192.0.2.50", "--session-id", "9", "--erspan-version", of)
 	if r.code != 2 || !strings.Contains(r.stderr, `"tie"`) || !strings.Contains(r.stderr, `"tie2"`) {
 		t.Errorf("a tie: exit %d, %s", r.code, r.stderr)
+	}
+	if version == 0 {
+		return
+	}
+	// Sessions of the other version, or of any, would be mixed up with these.
+	for _, other := range [][]string{{"--erspan-version", strconv.Itoa(3 - version)}, nil} {
+		r := f.oeOn(f.host2, lab.Command{}, append([]string{"session", "add", "mixed", "--type", "destination", "--output-port", "o1", "--from", "192.0.2.99", "--session-id", "10"}, other...)...)
+		if r.code != 2 || !strings.Contains(r.stderr, "same ERSPAN version") {
+			t.Errorf("another version %v: exit %d, %s", other, r.code, r.stderr)
+		}
 	}
 }
 

@@ -210,6 +210,28 @@ func (pl *planned) tunnelsReady(state State, datapath string, foreign tunnelOwne
 	return true
 }
 
+// oneVersion fails the session where another one on the kernel's datapath has another version, or none (see headerFlows).
+func (pl *planned) oneVersion(datapath string, others []*planned) bool {
+	if datapath != "system" {
+		return true
+	}
+	say := func(s session.Stored) string {
+		if s.ERSPAN.Version == 0 {
+			return "any version"
+		}
+		return "version " + erspan.Version(s.ERSPAN.Version).String()
+	}
+	for _, other := range others {
+		if other.output != nil && other.wish.ERSPAN.Version != pl.wish.ERSPAN.Version {
+			fail(pl.out, ReasonVersionConflict, fmt.Sprintf(
+				"it takes %s, and session %q takes %s: on the kernel datapath all destination sessions of a host have to name the same ERSPAN version, for Open vSwitch would mix up their frames; use 'ovs-erspan capture --to' for one of them",
+				say(pl.wish), other.wish.Name, say(other.wish)))
+			return false
+		}
+	}
+	return true
+}
+
 // ownPortNames are the names that the session gives ports of ours.
 func (pl *planned) ownPortNames() []string {
 	if d := pl.output.delivery; d != nil {
@@ -338,7 +360,12 @@ const (
 // headerFlows are the flows of tables 0 and 40 for the tunnel ports. Open vSwitch takes the value of tun_erspan_dir and
 // tun_erspan_hwid for their mask (lib/match.c, to 3.7 at least), so that 0 would match anything: the fields are moved into
 // registers, which match exactly. Of the index 20 bits are of the header (draft-foschiano-erspan-03).
-func headerFlows(tunnels []*Port) []Flow {
+//
+// On the kernel's datapath no packet may be asked for more than one version. Open vSwitch writes the ERSPAN fields of a
+// megaflow only where its mask of the version is 1 or is 2 (lib/odp-util.c, tun_key_to_attr), and a packet that is compared
+// with both is given the mask 3: its megaflow would have none of the fields, and take in what is other sessions'. So all
+// sessions there have one version (oneVersion), and only that is asked for; where none has a version, nothing is read.
+func headerFlows(tunnels []*Port, datapath string, sessions []*planned) []Flow {
 	header := func(version int, moves ...Action) Flow {
 		return Flow{TableHeader, priorityNormal, NewCookie(StageHeader, uint32(version)), Match{Fields: []string{fmt.Sprintf("tun_erspan_ver=%d", version)}},
 			append(append([]Action{setNumber(uint64(version), versionRegister)}, moves...), gotoTable(TableTerminate))}
@@ -346,11 +373,21 @@ func headerFlows(tunnels []*Port) []Flow {
 	all := []Flow{
 		header(1, "move:NXOXM_ET_ERSPAN_IDX[]->NXM_NX_REG1[0..19]"),
 		header(2, "move:NXOXM_ET_ERSPAN_HWID[]->NXM_NX_REG2[0..5]", "move:NXOXM_ET_ERSPAN_DIR[]->NXM_NX_REG3[0]"),
+	}
+	if datapath == "system" {
+		switch version := sessions[0].wish.ERSPAN.Version; version {
+		case 0:
+			all = []Flow{{TableHeader, priorityNormal, NewCookie(StageHeader, 0), Match{}, []Action{gotoTable(TableTerminate)}}}
+		default:
+			all = all[version-1 : version]
+		}
+	}
+	all = append(all, []Flow{
 		{TableHeader, priorityNothing, NewCookie(StageUnreadable, 0), Match{}, drop()},
 		{TableTerminate, priorityNothing, NewCookie(StageUnmatched, 0), Match{}, drop()},
 		{TableDeliver, priorityNothing, NewCookie(StageNone, uint32(TableDeliver)), Match{}, drop()},
 		{TableEmit, priorityNothing, NewCookie(StageNone, uint32(TableEmit)), Match{}, drop()},
-	}
+	}...)
 	for _, t := range tunnels {
 		n := t.Interfaces[0].OFPort
 		all = append(all, Flow{TableClassify, priorityNormal, NewCookie(StageReceived, uint32(n)), Match{Fields: []string{inPort(n)}}, []Action{gotoTable(TableHeader)}})
@@ -460,8 +497,10 @@ func checkDevice(fault *session.FieldError, device string, h Host) error {
 		for _, port := range slices.Sorted(maps.Keys(b.Ports)) {
 			on := port == device || slices.ContainsFunc(b.Ports[port].Interfaces, func(i *Interface) bool { return i.Name == device })
 			switch {
-			case !on, Ours(b.ExternalIDs) && b.Ports[port].ExternalIDs[OwnerKey] == "output":
+			case !on:
 				continue
+			case Ours(b.ExternalIDs) && b.Ports[port].ExternalIDs[OwnerKey] == "output":
+				return nil // it is attached already, for another session
 			case Ours(b.ExternalIDs):
 				fault.Reason, fault.Remedy = "is a port of this program's own", "name another device"
 			default:

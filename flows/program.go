@@ -73,35 +73,36 @@ func (co CollectorOutcome) Tunnel() (name string, ofport int) {
 
 // The reasons of a session's state (docs/operations.md lists them).
 const (
-	ReasonInForce        = "InForce"
-	ReasonDisabled       = "Disabled"
-	ReasonExpired        = "Expired"
-	ReasonBridgeMissing  = "BridgeMissing"
-	ReasonSourceMissing  = "SourceMissing"
-	ReasonSourceIdentity = "SourceIdentityChanged"
-	ReasonNoRoute        = "NoRoute"
-	ReasonNoSource       = "NoSourceAddress"
-	ReasonNoNeighbor     = "NoNeighbor"
-	ReasonOwnAddress     = "CollectorIsOwnAddress"
-	ReasonNotOnBridge    = "UnderlayNotOnBridge"
-	ReasonPathMTU        = "PathMTUTooSmall"
-	ReasonSnaplenCut     = "SnaplenCut"
-	ReasonMirrorSlots    = "MirrorSlotsExhausted"
-	ReasonPacketBudget   = "PacketBudgetExceeded"
-	ReasonTunnelConflict = "TunnelConflict"
-	ReasonTunnelError    = "TunnelError"
-	ReasonNameTaken      = "NameTaken"
-	ReasonUnsupported    = "Unsupported"
-	ReasonInvalid        = "Invalid"
-	ReasonNotInForce     = "NotInForce"
-	ReasonUnreachable    = "BridgeUnreachable"
-	ReasonNoTraffic      = "NoTraffic"
-	ReasonOutputMissing  = "OutputPortMissing"
-	ReasonOutputUnfit    = "OutputPortUnfit"
-	ReasonFlowContested  = "FlowContested"
-	ReasonHWOffload      = "HardwareOffload"
-	ReasonLimitReached   = "LimitReached"
-	ReasonLimitUnsafe    = "LimitUnsafe"
+	ReasonInForce         = "InForce"
+	ReasonDisabled        = "Disabled"
+	ReasonExpired         = "Expired"
+	ReasonBridgeMissing   = "BridgeMissing"
+	ReasonSourceMissing   = "SourceMissing"
+	ReasonSourceIdentity  = "SourceIdentityChanged"
+	ReasonNoRoute         = "NoRoute"
+	ReasonNoSource        = "NoSourceAddress"
+	ReasonNoNeighbor      = "NoNeighbor"
+	ReasonOwnAddress      = "CollectorIsOwnAddress"
+	ReasonNotOnBridge     = "UnderlayNotOnBridge"
+	ReasonPathMTU         = "PathMTUTooSmall"
+	ReasonSnaplenCut      = "SnaplenCut"
+	ReasonMirrorSlots     = "MirrorSlotsExhausted"
+	ReasonPacketBudget    = "PacketBudgetExceeded"
+	ReasonTunnelConflict  = "TunnelConflict"
+	ReasonTunnelError     = "TunnelError"
+	ReasonNameTaken       = "NameTaken"
+	ReasonUnsupported     = "Unsupported"
+	ReasonInvalid         = "Invalid"
+	ReasonNotInForce      = "NotInForce"
+	ReasonUnreachable     = "BridgeUnreachable"
+	ReasonNoTraffic       = "NoTraffic"
+	ReasonOutputMissing   = "OutputPortMissing"
+	ReasonOutputUnfit     = "OutputPortUnfit"
+	ReasonFlowContested   = "FlowContested"
+	ReasonVersionConflict = "VersionConflict"
+	ReasonHWOffload       = "HardwareOffload"
+	ReasonLimitReached    = "LimitReached"
+	ReasonLimitUnsafe     = "LimitUnsafe"
 )
 
 // tapBridgeNames names our bridge by datapath type.
@@ -165,7 +166,7 @@ func Build(in Input) Program {
 		}
 		if s.Type == session.Destination {
 			datapath, ok := pl.findOutput(in)
-			if ok && pl.findTapBridge(in.State, datapath, taken, pl.ownPortNames()) && pl.tunnelsReady(in.State, datapath, foreign) {
+			if ok && pl.findTapBridge(in.State, datapath, taken, pl.ownPortNames()) && pl.tunnelsReady(in.State, datapath, foreign) && pl.oneVersion(datapath, byDatapath[datapath]) {
 				pl.judgeSender(in, datapath)
 				out.receives = pl.ownPortNames()
 				for _, t := range receiveTunnels(s.Session, datapath) {
@@ -537,10 +538,11 @@ func tapBridgeFlows(tb *TapBridge, sessions []*planned, paths []pathTo) []Flow {
 	first := map[uint32]Table{}
 	limited := map[uint32]bool{}
 	var all []Flow
-	received, most := false, 0
+	var received []*planned
+	most := 0
 	for _, pl := range sessions {
 		if pl.output != nil {
-			received = true
+			received = append(received, pl)
 			all = append(all, terminateFlows(pl, tb.DatapathType)...)
 			continue
 		}
@@ -567,8 +569,8 @@ func tapBridgeFlows(tb *TapBridge, sessions []*planned, paths []pathTo) []Flow {
 			return cloneInto(first[slot], slot)
 		})...)
 	}
-	if received {
-		all = append(all, headerFlows(tb.Tunnels)...)
+	if len(received) > 0 {
+		all = append(all, headerFlows(tb.Tunnels, tb.DatapathType, received)...)
 	}
 	all = append(all, guardFlows(paths)...)
 	for _, t := range []Table{TableClassify, TableGuard, TableFilter, TableEncapsulate} {
