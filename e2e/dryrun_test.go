@@ -59,6 +59,14 @@ func TestDryRun(t *testing.T) {
 	if r := s.oe("session", "add", "bad", "--bridge", "br0", "--source", "nothere", "--collector", collectorAddr, "--dry-run"); r.code != 2 {
 		t.Errorf("what would be refused: exit %d, %s", r.code, r.stderr)
 	}
+	// What doctor warns of about the session that would change, and only then.
+	shown := s.ok("session", "add", "https", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr, "--session-id", "77", "--match", "tcp,tp_dst=443", "--dry-run")
+	if !strings.Contains(shown, "checks:") || !strings.Contains(shown, "(https)") || !strings.Contains(shown, "tp_dst") {
+		t.Errorf("no check of doctor about what would change:\n%s", shown)
+	}
+	if out := s.oe("plan").stdout; strings.Contains(out, "checks:") {
+		t.Errorf("checks where nothing changes:\n%s", out)
+	}
 	before := dump()
 	if out := s.ok("uninstall", "--dry-run"); !strings.Contains(out, "- bridge "+tapBridge) || !strings.Contains(out, "- mirror") {
 		t.Errorf("uninstall --dry-run:\n%s", out)

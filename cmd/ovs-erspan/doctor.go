@@ -16,7 +16,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/ovs-erspan/ovs-erspan/controller"
 	"github.com/ovs-erspan/ovs-erspan/doctor"
+	"github.com/ovs-erspan/ovs-erspan/flows"
 	"github.com/ovs-erspan/ovs-erspan/ovsdb"
 	"github.com/ovs-erspan/ovs-erspan/session"
 	"github.com/ovs-erspan/ovs-erspan/vswitchd"
@@ -79,14 +81,7 @@ const maxSample = time.Minute
 
 // snapshot gathers what the checks look at. What cannot be had is itself a finding.
 func (a *app) snapshot(ctx context.Context, names []string) (doctor.Snapshot, error) {
-	s := doctor.Snapshot{Rundir: a.rundir, Broken: map[string]string{}, Datapath: map[string]doctor.Megaflows{}, Features: map[string]string{},
-		Narrowing: map[string]string{}, Daemon: a.daemonSign(), PacketFilters: packetFilters()}
-	var tx unix.Timex
-	if _, err := unix.Adjtimex(&tx); err != nil {
-		s.ClockError = err.Error()
-	}
-	const staUnsync = 0x40 // STA_UNSYNC of adjtimex(2)
-	s.Unsynchronized = tx.Status&staUnsync != 0
+	s := a.hostSnapshot()
 	err := a.withHost(ctx, func(ctx context.Context, h *host) error { return h.gather(ctx, &s, names) })
 	var coded *codedError
 	if errors.As(err, &coded) {
@@ -96,6 +91,19 @@ func (a *app) snapshot(ctx context.Context, names []string) (doctor.Snapshot, er
 		s.DBError = err.Error()
 	}
 	return s, nil
+}
+
+// hostSnapshot has what can be seen without Open vSwitch.
+func (a *app) hostSnapshot() doctor.Snapshot {
+	s := doctor.Snapshot{Rundir: a.rundir, Broken: map[string]string{}, Datapath: map[string]doctor.Megaflows{}, Features: map[string]string{},
+		Narrowing: map[string]string{}, Daemon: a.daemonSign(), PacketFilters: packetFilters()}
+	var tx unix.Timex
+	if _, err := unix.Adjtimex(&tx); err != nil {
+		s.ClockError = err.Error()
+	}
+	const staUnsync = 0x40 // STA_UNSYNC of adjtimex(2)
+	s.Unsynchronized = tx.Status&staUnsync != 0
+	return s
 }
 
 func (a *app) daemonSign() doctor.Daemon {
@@ -133,15 +141,24 @@ func (h *host) gather(ctx context.Context, s *doctor.Snapshot, names []string) e
 			}
 		}
 	}
-	for _, st := range wish.Sessions {
-		if asked(st.Name) {
-			s.Sessions = append(s.Sessions, st)
-			s.Narrowing[st.Name] = narrowing(st.Session)
-		}
-	}
 	for name, err := range wish.Broken {
 		if asked(name) {
 			s.Broken[name] = err.Error()
+		}
+	}
+	if err := h.gatherSessions(ctx, s, wish.Sessions, asked); err != nil {
+		return err
+	}
+	h.gatherPlan(ctx, s, wish)
+	return nil
+}
+
+// gatherSessions gathers those that are asked for, and what Open vSwitch has.
+func (h *host) gatherSessions(ctx context.Context, s *doctor.Snapshot, sessions []session.Stored, asked func(name string) bool) (err error) {
+	for _, st := range sessions {
+		if asked(st.Name) {
+			s.Sessions = append(s.Sessions, st)
+			s.Narrowing[st.Name] = narrowing(st.Session)
 		}
 	}
 	if s.State, err = h.db.State(); err != nil {
@@ -153,8 +170,35 @@ func (h *host) gather(ctx context.Context, s *doctor.Snapshot, names []string) e
 	}
 	s.Facts = doctorFacts(facts)
 	h.askVswitchd(ctx, s)
-	h.gatherPlan(ctx, s, wish)
 	return nil
+}
+
+// planChecks are the findings of doctor, other than that all is well, that concern the sessions which a plan changes: about
+// these, and about the host.
+func (h *host) planChecks(ctx context.Context, sessions []session.Stored, plan controller.Plan, changes map[string]flows.FlowChanges) ([]doctor.Result, error) {
+	concerned := flows.NotInForce(plan.Program, plan.Rows, changes)
+	found := []doctor.Result{}
+	if len(concerned) == 0 {
+		return found, nil
+	}
+	s := h.app.hostSnapshot()
+	if err := h.gatherSessions(ctx, &s, sessions, func(name string) bool { return concerned[name] }); err != nil {
+		return nil, err
+	}
+	s.Outcomes = plan.Program.Outcomes
+	for _, r := range doctor.Examine(s) {
+		if r.Level != doctor.Warning && r.Level != doctor.Failure {
+			continue
+		}
+		out := plan.Program.Outcomes[r.Session]
+		switch {
+		case r.ID == "in-force": // what the plan shows
+		case r.ID == "neighbor" && out != nil && s.State.Bridges[out.TapBridge] == nil: // nobody has asked it yet
+		default:
+			found = append(found, r)
+		}
+	}
+	return found, nil
 }
 
 func doctorFacts(f ovsdb.Facts) doctor.Facts {

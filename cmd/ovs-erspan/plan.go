@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ovs-erspan/ovs-erspan/controller"
+	"github.com/ovs-erspan/ovs-erspan/doctor"
 	"github.com/ovs-erspan/ovs-erspan/flows"
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
@@ -23,7 +24,7 @@ func newPlanCommand(a *app) *cobra.Command {
 		Use:   "plan",
 		Short: "Show what the next reconcile would change, and change nothing",
 		Long: `Show what the next reconcile would change: rows of OVSDB, pairs of devices (kernel datapath), and flows of our
-bridges. Nothing is changed.
+bridges; and what doctor warns of about the sessions that change. Nothing is changed.
 
 Exit code: 0 nothing to do, 3 changes are pending, 1 failed.`,
 		Example:           `  ovs-erspan plan`,
@@ -75,7 +76,11 @@ func (h *host) printPlan(ctx context.Context, sessions []session.Stored) error {
 	if err != nil {
 		return err
 	}
-	object, text := describePlan(plan, changes)
+	checks, err := h.planChecks(ctx, sessions, plan, changes)
+	if err != nil {
+		return err
+	}
+	object, text := describePlan(plan, changes, checks)
 	if err := h.app.print(object, text); err != nil {
 		return err
 	}
@@ -90,10 +95,11 @@ type planView struct {
 	Rows    []string            `json:"rows"`
 	Devices []string            `json:"devices"`
 	Flows   map[string][]string `json:"flows"`
+	Checks  []doctor.Result     `json:"checks"` // what doctor warns of about the sessions that change
 }
 
-func describePlan(plan controller.Plan, changes map[string]flows.FlowChanges) (planView, string) {
-	v := planView{Rows: []string{}, Devices: []string{}, Flows: map[string][]string{}}
+func describePlan(plan controller.Plan, changes map[string]flows.FlowChanges, checks []doctor.Result) (planView, string) {
+	v := planView{Rows: []string{}, Devices: []string{}, Flows: map[string][]string{}, Checks: checks}
 	var text strings.Builder
 	for _, ops := range [][]flows.RowOp{plan.Rows.Before, plan.Rows.After, plan.Rows.Last} {
 		for _, op := range ops {
@@ -133,6 +139,16 @@ func describePlan(plan controller.Plan, changes map[string]flows.FlowChanges) (p
 	}
 	if text.Len() == 0 {
 		return v, "nothing to do: everything is as wished\n"
+	}
+	if len(checks) > 0 {
+		fmt.Fprintln(&text, "checks:")
+		for _, r := range checks {
+			about := r.Title
+			if r.Session != "" {
+				about += " (" + r.Session + ")"
+			}
+			fmt.Fprintf(&text, "  %s %s: %s\n    → %s\n", strings.ToUpper(string(r.Level)), about, r.Saw, r.Do)
+		}
 	}
 	return v, text.String()
 }
