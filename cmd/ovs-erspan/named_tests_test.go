@@ -38,7 +38,7 @@ func allTests(t *testing.T) map[string]bool {
 // TestNamedTestsExist: the tests that the documents name are there.
 func TestNamedTestsExist(t *testing.T) {
 	names := allTests(t)
-	for _, file := range []string{"threat-model.md", "traps.md"} {
+	for _, file := range []string{"threat-model.md", "traps.md", "compatibility.md"} {
 		text, err := os.ReadFile("../../docs/" + file)
 		if err != nil {
 			t.Fatal(err)
