@@ -64,9 +64,9 @@ type Vswitchd interface {
 type Underlay interface {
 	Paths(keys []flows.PathKey) (map[flows.PathKey]flows.Path, error)
 	Prime(path flows.Path) error
-	// Veths are the pairs of devices of ours that are there; the devices of what AddVeth makes come without segmentation
+	// Veths are those of the pairs that are there; the devices of what AddVeth makes come without segmentation
 	// and checksum offloads, and up.
-	Veths() ([]flows.Veth, error)
+	Veths(known []flows.Veth) ([]flows.Veth, error)
 	AddVeth(v flows.Veth) error
 	DeleteVeth(v flows.Veth) error
 }

@@ -43,9 +43,6 @@ func (c *Controller) Plan(ctx context.Context, sessions []session.Stored) (Plan,
 	if in.Paths, err = c.paths(ctx, state, in.Sessions); err != nil {
 		return Plan{}, err
 	}
-	if in.Veths, err = c.Underlay.Veths(); err != nil {
-		return Plan{}, err
-	}
 	return c.plan(ctx, in)
 }
 
@@ -54,7 +51,13 @@ func (c *Controller) plan(ctx context.Context, in flows.Input) (Plan, error) {
 	for {
 		p := Plan{Input: in, Program: flows.Build(in), Flows: map[string][]flows.Line{}, Meters: map[string][]flows.Meter{}}
 		p.Rows = flows.RowChanges(in.State, p.Program)
-		p.Veths = flows.ChangeVeths(in.Veths, p.Program)
+		if known := flows.KnownVeths(in.State, p.Program); len(known) > 0 {
+			there, err := c.Underlay.Veths(known)
+			if err != nil {
+				return p, err
+			}
+			p.Veths = flows.ChangeVeths(there, p.Program)
+		}
 		p.Deliveries = flows.DeliveryFlows(in.State, p.Program)
 		for name, b := range in.State.Bridges {
 			if flows.Ours(b.ExternalIDs) {

@@ -141,13 +141,23 @@ func (c *Controller) apply(ctx context.Context, plan Plan, result *Result, missi
 	after := reachable(plan, result.Failed)
 	if len(after) > 0 {
 		c.reached("rows-after")
-		if err := c.applyAfter(ctx, after); err != nil {
+		// A pair of devices is known by its ports' rows: it goes when no mirror needs it any more, and before the rows.
+		mirrors, ports := after, []flows.RowOp(nil)
+		if len(plan.Veths.Delete) > 0 {
+			isPort := func(op flows.RowOp) bool { return op.DelPort != "" }
+			mirrors = slices.DeleteFunc(slices.Clone(after), isPort)
+			ports = slices.DeleteFunc(slices.Clone(after), func(op flows.RowOp) bool { return !isPort(op) })
+		}
+		if err := c.applyAfter(ctx, mirrors); err != nil {
+			return false, err
+		}
+		if err := c.changeVeths(plan.Veths.Delete, c.Underlay.DeleteVeth, result); err != nil {
+			return false, err
+		}
+		if err := c.applyAfter(ctx, ports); err != nil {
 			return false, err
 		}
 		result.RowOps += len(after)
-	}
-	if err := c.changeVeths(plan.Veths.Delete, c.Underlay.DeleteVeth, result); err != nil {
-		return false, err
 	}
 	// Running flows would notice a neighbour that came back only after about 20 s.
 	if found = c.waitNeighbors(ctx, plan, missing, started); found || result.Changed() || c.moved(plan.Input.Paths) {

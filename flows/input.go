@@ -12,8 +12,6 @@ type Input struct {
 	Sessions []session.Stored // sorted by name, each valid and not past its time
 	// Paths holds the path to each collector, by PathKey.
 	Paths map[PathKey]Path
-	// Veths are the pairs of devices of ours that are there.
-	Veths []Veth
 	// Rejected holds, by session name, what Open vSwitch's parser has against a session's match.
 	Rejected map[string]string
 	// Unsafe holds, by datapath type, why no meter may be used there: the self-test did not find it harmless.

@@ -3,6 +3,7 @@ package flows
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -32,6 +33,30 @@ type VethChanges struct{ Add, Delete []Veth }
 
 // Empty tells that every pair is as planned.
 func (c VethChanges) Empty() bool { return len(c.Add)+len(c.Delete) == 0 }
+
+// KnownVeths are the pairs that the program needs, and those that our ports in OVSDB name: by these, and not by what devices
+// the host has, so that nothing of another Open vSwitch on this host is meant, and a host of thousands of devices need not
+// be asked for them all.
+func KnownVeths(state State, p Program) []Veth {
+	known := map[Veth]bool{}
+	for _, tb := range p.TapBridges {
+		for _, t := range tb.Taps {
+			if t.Segmented {
+				known[Veth{Production: t.ProductionPort, Tap: t.TapPort}] = true
+			}
+		}
+	}
+	for _, b := range state.Bridges {
+		for name, port := range b.Ports {
+			// Either end will do: somebody may have deleted the other's row.
+			v, named := VethOf(strings.TrimSuffix(name, "-t") + map[bool]string{true: "-p"}[strings.HasSuffix(name, "-t")])
+			if named && Ours(port.ExternalIDs) && len(port.Interfaces) == 1 && port.Interfaces[0].Type == "" {
+				known[v] = true
+			}
+		}
+	}
+	return sorted(slices.Collect(maps.Keys(known)), func(Veth) bool { return true })
+}
 
 // ChangeVeths compares the pairs that are there with what the program needs. One that is there but broken (its Tap is empty)
 // is made anew.

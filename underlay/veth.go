@@ -15,22 +15,22 @@ import (
 // vethMTU is the largest that a device takes, so that no frame is too large for it.
 const vethMTU = 65535
 
-// Veths are the pairs of devices of ours, known by their names. The Tap of one that does not work is empty.
-func Veths() ([]flows.Veth, error) {
+// Veths are those of the pairs that are there. The Tap of one that does not work is empty.
+func Veths(known []flows.Veth) ([]flows.Veth, error) {
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("netlink: %w", err)
 	}
 	defer handle.Close()
-	links, err := handle.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("list devices: %w", err)
-	}
 	var veths []flows.Veth
-	for _, l := range links {
-		v, named := flows.VethOf(l.Attrs().Name)
-		if !named || l.Type() != "veth" {
+	for _, v := range known {
+		l, err := handle.LinkByName(v.Production)
+		var missing netlink.LinkNotFoundError
+		if errors.As(err, &missing) || err == nil && l.Type() != "veth" {
 			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("device %s: %w", v.Production, err)
 		}
 		// Both ends are up, and the other end is there. (The operational state says so too, but up to a second later.)
 		works := l.Attrs().RawFlags&unix.IFF_UP != 0 && l.Attrs().RawFlags&unix.IFF_LOWER_UP != 0
