@@ -111,7 +111,12 @@ func unreachable(p flows.Program, failed map[string]error) {
 // applyBefore opens the way, and returns the plan as it is then: ports have got their numbers.
 func (c *Controller) applyBefore(ctx context.Context, wish session.Wish, plan Plan, result *Result) (Plan, error) {
 	if err := c.changeVeths(plan.Veths.Add, c.Underlay.AddVeth, result); err != nil {
-		return plan, err
+		// It holds up the bridge that needs them, and no other.
+		for _, tb := range plan.Program.TapBridges {
+			if slices.ContainsFunc(tb.Taps, func(t *flows.Tap) bool { return t.Segmented }) {
+				result.Failed[tb.Name] = err
+			}
+		}
 	}
 	if len(plan.Rows.Before) == 0 {
 		return plan, nil
