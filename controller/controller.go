@@ -64,9 +64,9 @@ type Vswitchd interface {
 type Underlay interface {
 	Paths(keys []flows.PathKey) (map[flows.PathKey]flows.Path, error)
 	Prime(path flows.Path) error
-	// Veths are those of the pairs that are there; the devices of what AddVeth makes come without segmentation
-	// and checksum offloads, and up.
-	Veths(known []flows.Veth) ([]flows.Veth, error)
+	// Veths are those of the pairs that are there, and by name the kinds of the devices of others that have their
+	// names; the devices of what AddVeth makes come without segmentation and checksum offloads, and up.
+	Veths(known []flows.Veth) (there []flows.Veth, others map[string]string, err error)
 	AddVeth(v flows.Veth) error
 	DeleteVeth(v flows.Veth) error
 }

@@ -127,7 +127,7 @@ func (f *fakeHost) Report(_ context.Context, inForce uint64, _ map[string]sessio
 }
 
 func (f *fakeHost) Proofs() (map[string]flows.Proof, error)                            { return nil, nil }
-func (f *fakeHost) Veths([]flows.Veth) ([]flows.Veth, error)                           { return nil, nil }
+func (f *fakeHost) Veths([]flows.Veth) ([]flows.Veth, map[string]string, error)        { return nil, nil, nil }
 func (f *fakeHost) Meters(context.Context, string) ([]flows.Meter, error)              { return nil, nil }
 func (f *fakeHost) Touch(context.Context, string) error                                { return nil }
 func (f *fakeHost) Canonical(context.Context, []flows.Flow) ([]flows.Line, error)      { return nil, nil }

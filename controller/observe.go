@@ -52,9 +52,13 @@ func (c *Controller) plan(ctx context.Context, in flows.Input) (Plan, error) {
 		p := Plan{Input: in, Program: flows.Build(in), Flows: map[string][]flows.Line{}, Meters: map[string][]flows.Meter{}}
 		p.Rows = flows.RowChanges(in.State, p.Program)
 		if known := flows.KnownVeths(in.State, p.Program); len(known) > 0 {
-			there, err := c.Underlay.Veths(known)
+			there, others, err := c.Underlay.Veths(known)
 			if err != nil {
 				return p, err
+			}
+			if len(others) > 0 && in.Devices == nil {
+				in.Devices = others
+				continue // without the sessions that need the names
 			}
 			p.Veths = flows.ChangeVeths(there, p.Program)
 		}

@@ -406,6 +406,23 @@ func TestSegmentedTap(t *testing.T) {
 	}
 	s.ok("run", "--once")
 	copies("mended", 128)
+	// Somebody else's device of that name stays, and the session says so.
+	production := devices()[0]
+	if strings.HasSuffix(production, "-t") {
+		production = devices()[1]
+	}
+	for _, args := range [][]string{{"link", "del", production}, {"link", "add", production, "type", "dummy"}} {
+		_, _, err := s.host.Exec(s.ctx, append([]string{"ip"}, args...)...)
+		s.must(err)
+	}
+	s.oe("run", "--once")
+	if v := s.show("one"); v.Status.Reason != "NameTaken" || !strings.Contains(v.Status.Message, "is not ours (dummy)") {
+		t.Errorf("beside somebody else's device: %s, %s", v.Status.Reason, v.Status.Message)
+	}
+	_, _, err = s.host.Exec(s.ctx, "ip", "link", "del", production)
+	s.must(err)
+	s.ok("run", "--once")
+	copies("mended again", 128)
 	s.ok("session", "set", "one", "--snaplen", "auto")
 	copies("whole", 900)
 	if d := devices(); len(d) != 0 {

@@ -483,9 +483,11 @@ func (w *world) there() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(w.guests)), func(p string) bool { return p == "an0" || !w.on.ports[p] })
 }
 
-// learn has br0 know where the guests are, as it does where they talk: a frame to an unknown guest goes to all.
+// learn has br0 know where the guests are, as it does where they talk: a frame to an unknown guest goes to all. So do
+// running flows, until the revalidators have seen what was learned: what learns wakes the main loop, that wakes them.
 func (w *world) learn() {
 	w.t.Helper()
+	learned := false
 	w.must(lab.Until(w.ctx, "br0 knows where the guests are", func(context.Context) error {
 		fdb, err := w.host.Appctl(w.ctx, "fdb/show", "br0")
 		if err != nil {
@@ -496,10 +498,15 @@ func (w *world) learn() {
 				continue
 			}
 			w.must(lab.SendRaw(w.ctx, w.guests[port], "eth0", [][]byte{rawFrame(w.macs["vnet0"], w.macs[port], 0, 60)}, 0))
-			err = fmt.Errorf("not %s:\n%s", port, fdb)
+			learned, err = true, fmt.Errorf("not %s:\n%s", port, fdb)
 		}
 		return err
 	}))
+	for range 2 {
+		if learned {
+			w.appctl("revalidator/wait")
+		}
+	}
 }
 
 // modelAddr is the address in the frames of the guest at a port. The guests do not have it: they answer nothing.

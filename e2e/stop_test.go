@@ -72,7 +72,7 @@ func TestDisableAllDaemonHangs(t *testing.T) {
 	}
 	s.noCopies()
 	s.must(d.Signal(syscall.SIGCONT))
-	d.logged(`"because":"sessions`)
+	d.logged(`"msg":"session was changed","session":"three"`)
 	s.noCopies()
 	s.nothingToDo()
 }

@@ -16,6 +16,8 @@ type Input struct {
 	Rejected map[string]string
 	// Unsafe holds, by datapath type, why no meter may be used there: the self-test did not find it harmless.
 	Unsafe map[string]string
+	// Devices holds, by name, the kind of each network device of others that has the name of one of ours.
+	Devices map[string]string
 }
 
 // PathKey names a path: to a collector, from an origin (the zero Addr where the route chooses).

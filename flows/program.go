@@ -184,7 +184,9 @@ func Build(in Input) Program {
 			continue
 		}
 		if datapath == "system" && slices.ContainsFunc(pl.out.Collectors, pl.cuts) {
-			pl.segment()
+			if !pl.segment(in.Devices, taken) {
+				continue
+			}
 		}
 		if err := limits.admit(pl); err != nil {
 			fail(out, err.reason, err.text)
@@ -337,8 +339,8 @@ func (pl *planned) sourcePortNames(datapath string) []string {
 	return ports
 }
 
-// findTapBridge says which tap bridge serves the session, and fails it where none can, or where a port of others has one
-// of the names that ours need.
+// findTapBridge says which tap bridge serves the session, and fails it where none can, or where the names that it needs
+// are taken.
 func (pl *planned) findTapBridge(state State, datapath string, taken map[string]string, ports []string) bool {
 	name, ok := tapBridgeNames[datapath]
 	if !ok {
@@ -349,13 +351,18 @@ func (pl *planned) findTapBridge(state State, datapath string, taken map[string]
 		fail(pl.out, ReasonNameTaken, fmt.Sprintf("bridge %q is the name of our tap bridge, and exists without our mark (external_ids:%s): rename it", name, OwnerKey))
 		return false
 	}
+	pl.out.TapBridge = name
+	return pl.namesFree(taken, ports)
+}
+
+// namesFree fails the session where a port of others has one of the names that ours need.
+func (pl *planned) namesFree(taken map[string]string, ports []string) bool {
 	for _, port := range ports {
 		if bridge := taken[port]; bridge != "" {
 			fail(pl.out, ReasonNameTaken, fmt.Sprintf("port %q on bridge %q has a name of ours and not our mark (external_ids:%s): remove or rename it", port, bridge, OwnerKey))
 			return false
 		}
 	}
-	pl.out.TapBridge = name
 	return true
 }
 

@@ -52,13 +52,24 @@ func tapKey(w tapWish) string {
 	return key
 }
 
-// segment has the session's taps take super-frames apart.
-func (pl *planned) segment() {
+// segment has the session's taps take super-frames apart. It fails the session where others have what it needs the names
+// of: devices, by their kind, or ports, by their bridge.
+func (pl *planned) segment(devices, taken map[string]string) bool {
+	var names []string
 	for i := range pl.wishes {
 		w := &pl.wishes[i]
 		w.segmented = true
 		w.key = tapKey(*w)
+		production, tap := patchNames(w.key)
+		names = append(names, production, tap)
 	}
+	for _, name := range names {
+		if kind := devices[name]; kind != "" {
+			fail(pl.out, ReasonNameTaken, fmt.Sprintf("network device %q has a name of ours and is not ours (%s): remove or rename it", name, kind))
+			return false
+		}
+	}
+	return pl.namesFree(taken, names)
 }
 
 // tapWishes are the taps of one session over the ports that are there. Version 1 carries no direction, so `both` is one

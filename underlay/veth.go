@@ -15,28 +15,40 @@ import (
 // vethMTU is the largest that a device takes, so that no frame is too large for it.
 const vethMTU = 65535
 
-// Veths are those of the pairs that are there. The Tap of one that does not work is empty.
-func Veths(known []flows.Veth) ([]flows.Veth, error) {
+// Veths are those of the pairs that are there. The Tap of one that does not work is empty. Others holds, by name, the kind
+// of each device that has a name of the pairs and is none.
+func Veths(known []flows.Veth) (veths []flows.Veth, others map[string]string, err error) {
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, fmt.Errorf("netlink: %w", err)
+		return nil, nil, fmt.Errorf("netlink: %w", err)
 	}
 	defer handle.Close()
-	var veths []flows.Veth
+	others = map[string]string{}
 	for _, v := range known {
-		l, err := handle.LinkByName(v.Production)
-		var missing netlink.LinkNotFoundError
-		if errors.As(err, &missing) || err == nil && l.Type() != "veth" {
+		var production netlink.Link
+		for _, name := range []string{v.Tap, v.Production} {
+			l, err := handle.LinkByName(name)
+			var missing netlink.LinkNotFoundError
+			switch {
+			case errors.As(err, &missing):
+				production = nil
+			case err != nil:
+				return nil, nil, fmt.Errorf("device %s: %w", name, err)
+			case l.Type() != "veth":
+				production, others[name] = nil, l.Type()
+			default:
+				production = l
+			}
+		}
+		if production == nil {
 			continue
 		}
-		if err != nil {
-			return nil, fmt.Errorf("device %s: %w", v.Production, err)
-		}
 		// Both ends are up, and the other end is there. (The operational state says so too, but up to a second later.)
-		works := l.Attrs().RawFlags&unix.IFF_UP != 0 && l.Attrs().RawFlags&unix.IFF_LOWER_UP != 0
+		flags := production.Attrs().RawFlags
+		works := flags&unix.IFF_UP != 0 && flags&unix.IFF_LOWER_UP != 0
 		if works {
 			if works, err = isPlain(v.Production); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 		}
 		if !works {
@@ -44,7 +56,7 @@ func Veths(known []flows.Veth) ([]flows.Veth, error) {
 		}
 		veths = append(veths, v)
 	}
-	return veths, nil
+	return veths, others, nil
 }
 
 // AddVeth makes a pair of devices that hand each other frames one by one, with checksums: no segmentation or checksum is

@@ -4,6 +4,7 @@ package underlay_test
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"testing"
 
@@ -38,9 +39,9 @@ func TestVeth(t *testing.T) {
 	there := func(what string, want ...flows.Veth) {
 		t.Helper()
 		in(what, func() error {
-			got, err := underlay.Veths([]flows.Veth{pair})
-			if err == nil && !slices.Equal(got, want) {
-				t.Errorf("%s: %v, want %v", what, got, want)
+			got, others, err := underlay.Veths([]flows.Veth{pair})
+			if err == nil && (!slices.Equal(got, want) || len(others) > 0) {
+				t.Errorf("%s: %v, want %v; others %v", what, got, want, others)
 			}
 			return err
 		})
@@ -64,10 +65,22 @@ func TestVeth(t *testing.T) {
 	in("delete", func() error { return underlay.DeleteVeth(pair) })
 	in("delete what is gone", func() error { return underlay.DeleteVeth(pair) })
 	there("deleted")
-	if _, _, err := node.Exec(ctx, "ip", "tuntap", "add", pair.Production, "mode", "tap"); err != nil {
-		t.Fatal(err)
-	}
-	if err := node.Do(add); err == nil {
-		t.Error("a device that is no veth was taken for ours")
+	for _, name := range []string{pair.Production, pair.Tap} {
+		if _, _, err := node.Exec(ctx, "ip", "tuntap", "add", name, "mode", "tap"); err != nil {
+			t.Fatal(err)
+		}
+		if err := node.Do(add); err == nil {
+			t.Error("a device that is no veth was taken for ours")
+		}
+		in("others", func() error {
+			got, others, err := underlay.Veths([]flows.Veth{pair})
+			if err == nil && (len(got) > 0 || !maps.Equal(others, map[string]string{name: "tuntap"})) {
+				t.Errorf("beside %s of others: %v, others %v", name, got, others)
+			}
+			return err
+		})
+		if _, _, err := node.Exec(ctx, "ip", "link", "del", name); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -73,10 +73,12 @@ type kernel struct{}
 func (kernel) Paths(keys []flows.PathKey) (map[flows.PathKey]flows.Path, error) {
 	return underlay.Paths(keys)
 }
-func (kernel) Prime(path flows.Path) error                    { return underlay.Prime(path) }
-func (kernel) Veths(known []flows.Veth) ([]flows.Veth, error) { return underlay.Veths(known) }
-func (kernel) AddVeth(v flows.Veth) error                     { return underlay.AddVeth(v) }
-func (kernel) DeleteVeth(v flows.Veth) error                  { return underlay.DeleteVeth(v) }
+func (kernel) Prime(path flows.Path) error { return underlay.Prime(path) }
+func (kernel) Veths(known []flows.Veth) ([]flows.Veth, map[string]string, error) {
+	return underlay.Veths(known)
+}
+func (kernel) AddVeth(v flows.Veth) error    { return underlay.AddVeth(v) }
+func (kernel) DeleteVeth(v flows.Veth) error { return underlay.DeleteVeth(v) }
 
 // reached tells tests how far a change has come.
 func (h *host) reached(step string) {
