@@ -27,6 +27,9 @@ const (
 	// Retries after a failure begin here, each twice as long after the one before.
 	firstRetry = 20 * time.Millisecond
 	lastRetry  = 10 * time.Second
+	// reportAfter is how long nothing can be reconciled before each session says so: ovs-vswitchd restarts in less, and
+	// what is written of a thousand sessions then holds up their flows.
+	reportAfter = 2 * time.Second
 	// An ovs-vswitchd that is gone is tried this often, and after that many times every second: copies are lost until it is
 	// found again. When it is back, its bridges are tried so often for so long.
 	restartRetry, restartTries = 20 * time.Millisecond, 10_000
@@ -166,6 +169,8 @@ type serving struct {
 	urgent  bool            // somebody waits for it, or copies are lost until then
 	due     map[string]time.Time
 	tries   int                // failures of the whole in a row
+	failed  time.Time          // when the first of them was
+	told    bool               // the sessions' states tell of it
 	failing map[string]failing // by tap bridge
 	events  *rate.Limiter
 	looks   *rate.Limiter
@@ -402,8 +407,12 @@ func (s *serving) reconcile(ctx context.Context) {
 	}
 	if err != nil {
 		s.journal.failure("reconcile", err)
-		if s.tries == 0 || slices.Contains(reasons, "sessions") {
+		if s.tries == 0 {
+			s.failed, s.told = started, false
+		}
+		if !s.told && time.Since(s.failed) >= reportAfter || slices.Contains(reasons, "sessions") {
 			s.reportFailure(ctx, err)
+			s.told = true
 		}
 		wait := backoff(s.tries, lastRetry)
 		if !s.up {

@@ -35,7 +35,9 @@ type fakeHost struct {
 	lost     error            // what the database answers
 	dumps    map[string]int
 	connects int
-	refuse   error // of connecting
+	// unreachable counts sessions reported as not to be reached
+	unreachable int
+	refuse      error // of connecting
 
 	changed, done chan struct{}
 	flows         map[string]chan struct{}
@@ -119,10 +121,15 @@ func (f *fakeHost) Update(_ context.Context, change func(*session.Wish) error) (
 	return f.wish.Generation, nil
 }
 
-func (f *fakeHost) Report(_ context.Context, inForce uint64, _ map[string]session.Status) error {
+func (f *fakeHost) Report(_ context.Context, inForce uint64, status map[string]session.Status) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.wish.InForce = inForce
+	for _, st := range status {
+		if st.Reason == flows.ReasonUnreachable {
+			f.unreachable++
+		}
+	}
 	return nil
 }
 
@@ -340,6 +347,33 @@ func TestVswitchdIsFoundAgain(t *testing.T) {
 		}
 		if f.watch("br-erspan-nd") == nil {
 			t.Error("its flows are not watched")
+		}
+	})
+}
+
+// TestRestartIsNotReported: that ovs-vswitchd is away for a moment is not written of every session; that it stays away is,
+// once.
+func TestRestartIsNotReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeHost("br-erspan-nd")
+		f.wish.Sessions = []session.Stored{{Session: session.Session{Name: "one"}}}
+		f.run(t)
+		for _, tt := range []struct {
+			away time.Duration
+			want int
+		}{{reportAfter - time.Second, 0}, {reportAfter + 10*time.Second, 1}} {
+			f.set(func() { f.dead, f.unreachable = errors.New("gone"), 0 })
+			f.endWatch("br-erspan-nd", f.watch("br-erspan-nd"))
+			time.Sleep(tt.away)
+			synctest.Wait()
+			f.set(func() { f.dead = nil })
+			time.Sleep(time.Second)
+			synctest.Wait()
+			f.set(func() {
+				if f.unreachable != tt.want {
+					t.Errorf("away for %s: reported %d times, want %d", tt.away, f.unreachable, tt.want)
+				}
+			})
 		}
 	})
 }

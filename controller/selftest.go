@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
@@ -14,11 +15,14 @@ import (
 // nothing where meters are harmless. What was found of this version of Open vSwitch before is not tested again; keep has
 // what is found now remembered.
 func (c *Controller) ProveLimits(ctx context.Context, sessions []session.Stored, keep bool) (map[string]string, error) {
+	unsafe := map[string]string{}
+	if !slices.ContainsFunc(sessions, session.Stored.Limited) {
+		return unsafe, nil
+	}
 	state, err := c.DB.State()
 	if err != nil {
 		return nil, err
 	}
-	unsafe := map[string]string{}
 	for _, datapath := range flows.LimitedDatapaths(state, sessions) {
 		version, err := c.Vswitchd.Version(ctx)
 		if err != nil {
