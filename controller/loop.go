@@ -92,6 +92,11 @@ type Event struct {
 	Retry      bool
 }
 
+// Quiet tells that nothing happened since the last reconcile, and that this one found nothing to do.
+func (e Event) Quiet() bool {
+	return e.Reconciled && e.Err == nil && !e.Result.Changed() && slices.Equal(e.Reasons, []string{dueResync})
+}
+
 func (l *Loop) observe(e Event) {
 	if l.Observe != nil {
 		l.Observe(e)

@@ -140,6 +140,10 @@ func (d *daemon) observe(e controller.Event) {
 	if !e.Reconciled && e.Err == nil {
 		return
 	}
+	if e.Quiet() {
+		// The host gets back what the last burst of changes took.
+		go debug.FreeOSMemory()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sign.Trouble, d.sign.Failed = "", nil
