@@ -40,7 +40,7 @@ func FuzzStore(f *testing.F) {
 			sessionPrefix + name: text, statusPrefix + name: text, generationKey: number, inForceKey: number,
 		}
 		before := maps.Clone(keys)
-		wish, _ := readWish(keys, nil)
+		wish := readWish(keys, nil)
 		found := false
 		for i, s := range wish.Sessions {
 			if err := s.ValidateStored(); err != nil {

@@ -54,7 +54,7 @@ func (d *DB) Wish() (session.Wish, error) {
 	}
 	reader := d.memo.begin()
 	defer reader.end()
-	wish, _ := readWish(root.ExternalIDs, reader)
+	wish := readWish(root.ExternalIDs, reader)
 	for i := range wish.Sessions {
 		// Commands store them with defaults; who writes by hand may leave them out.
 		wish.Sessions[i].Session = wish.Sessions[i].Defaulted()
@@ -62,9 +62,43 @@ func (d *DB) Wish() (session.Wish, error) {
 	return wish, nil
 }
 
-// readWish reads the keys of the store, and returns the slots that are taken, those of broken entries included as far as
-// they can be read.
-func readWish(externalIDs map[string]string, reader *memoReader) (session.Wish, map[uint32]string) {
+// Statuses are the sessions' statuses as they were last reported, as far as they can be read: what Wish has of them, in less
+// time.
+func (d *DB) Statuses() (map[string]session.Status, error) {
+	root, err := d.root()
+	if err != nil {
+		return nil, err
+	}
+	return readStatuses(root.ExternalIDs, nil), nil
+}
+
+// readWish reads the keys of the store.
+func readWish(externalIDs map[string]string, reader *memoReader) session.Wish {
+	statuses := readStatuses(externalIDs, reader)
+	wish, _ := readSessions(externalIDs, reader, func(name string) session.Status { return statuses[name] })
+	wish.Status = statuses
+	return wish
+}
+
+// readStatuses leaves out what cannot be read, which is as good as none: the next Report writes it anew.
+func readStatuses(externalIDs map[string]string, reader *memoReader) map[string]session.Status {
+	all := make(map[string]session.Status)
+	for key, text := range externalIDs {
+		name, is := strings.CutPrefix(key, statusPrefix)
+		if !is {
+			continue
+		}
+		if status, ok := reader.status(key, text); ok {
+			all[name] = status
+		}
+	}
+	return all
+}
+
+// readSessions reads the keys of the store but the statuses, of which it asks for those that matter: reading all takes as
+// long as reading the sessions. It returns the slots that are taken, those of broken entries included as far as they can be
+// read.
+func readSessions(externalIDs map[string]string, reader *memoReader, status func(name string) session.Status) (session.Wish, map[uint32]string) {
 	wish := session.Wish{Broken: make(map[string]error), Status: make(map[string]session.Status)}
 	taken := make(map[uint32]string)
 	broken := func(key, name string, err error) {
@@ -85,15 +119,9 @@ func readWish(externalIDs map[string]string, reader *memoReader) (session.Wish, 
 			owners[s.Slot] = append(owners[s.Slot], name)
 			wish.Sessions = append(wish.Sessions, s)
 		}
-		if name, ok := strings.CutPrefix(key, statusPrefix); ok {
-			// One that cannot be read is as good as none: the next Report writes it anew.
-			if status, ok := reader.status(key, externalIDs[key]); ok {
-				wish.Status[name] = status
-			}
-		}
 	}
 	for slot, names := range owners {
-		taken[slot] = slices.MinFunc(names, func(a, b string) int { return bySeniority(wish.Status, a, b) })
+		taken[slot] = slices.MinFunc(names, func(a, b string) int { return bySeniority(status, a, b) })
 	}
 	wish.Sessions = slices.DeleteFunc(wish.Sessions, func(s session.Stored) bool {
 		owner := taken[s.Slot]
@@ -110,7 +138,10 @@ func readWish(externalIDs map[string]string, reader *memoReader) (session.Wish, 
 	wish.ShareHost()
 	for i := range wish.Sessions {
 		s := &wish.Sessions[i]
-		if used := wish.Status[s.Name].Used; used != nil && used.Round == s.Round {
+		if !s.Bounded() {
+			continue
+		}
+		if used := status(s.Name).Used; used != nil && used.Round == s.Round {
 			s.Used = *used
 		}
 	}
@@ -119,7 +150,7 @@ func readWish(externalIDs map[string]string, reader *memoReader) (session.Wish, 
 			taken[s.Slot] = s.Name
 		}
 	}
-	for name, fault := range conflicts(wish) {
+	for name, fault := range conflicts(wish.Sessions, status) {
 		broken(sessionPrefix+name, name, fault)
 	}
 	wish.Sessions = slices.DeleteFunc(wish.Sessions, func(s session.Stored) bool { return wish.Broken[s.Name] != nil })
@@ -135,12 +166,15 @@ func readWish(externalIDs map[string]string, reader *memoReader) (session.Wish, 
 }
 
 // conflicts are the faults of sessions that cannot stand beside others. Commands let none in.
-func conflicts(wish session.Wish) map[string]error {
-	all := make([]session.Session, len(wish.Sessions))
-	for i, s := range wish.Sessions {
+func conflicts(sessions []session.Stored, status func(name string) session.Status) map[string]error {
+	all := make([]session.Session, len(sessions))
+	for i, s := range sessions {
 		all[i] = s.Session
 	}
-	slices.SortStableFunc(all, func(a, b session.Session) int { return bySeniority(wish.Status, a.Name, b.Name) })
+	if session.CheckSet(all) == nil {
+		return nil
+	}
+	slices.SortStableFunc(all, func(a, b session.Session) int { return bySeniority(status, a.Name, b.Name) })
 	faults := map[string]error{}
 	for _, err := range session.Flatten(session.CheckSet(all)) {
 		var fault *session.FieldError
@@ -153,14 +187,14 @@ func conflicts(wish session.Wish) map[string]error {
 
 // bySeniority puts first, of two sessions that claim the same, the one that had it: a key that somebody wrote by hand
 // takes nothing away from a session that is in force. So a session counts that was reported, other than as invalid.
-func bySeniority(status map[string]session.Status, a, b string) int {
+func bySeniority(status func(name string) session.Status, a, b string) int {
 	reported := func(name string) int {
-		if s := status[name]; s.State != "" && s.Reason != flows.ReasonInvalid {
+		if s := status(name); s.State != "" && s.Reason != flows.ReasonInvalid {
 			return 0
 		}
 		return 1
 	}
-	return cmp.Or(cmp.Compare(reported(a), reported(b)), status[a].Since.Compare(status[b].Since), cmp.Compare(a, b))
+	return cmp.Or(cmp.Compare(reported(a), reported(b)), status(a).Since.Compare(status(b).Since), cmp.Compare(a, b))
 }
 
 func readHost(text string, to *session.Host) error {
@@ -249,7 +283,7 @@ func canonical(v any) (string, error) {
 //
 // Sessions are told apart by name; their order does not matter. One with Slot 0 is given the lowest free slot. Entries in
 // Wish.Broken stay as they are, unless change deletes one there: then the entry is removed, or replaced by a session of
-// that name. What change does to the generations and to Wish.Status is ignored.
+// that name. What change does to the generations is ignored; it is given no statuses.
 func (d *DB) Update(ctx context.Context, change func(*session.Wish) error) (uint64, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -290,7 +324,11 @@ type edit struct {
 func (e edit) empty() bool { return len(e.put) == 0 && len(e.remove) == 0 }
 
 func newEdit(before map[string]string, change func(*session.Wish) error) (edit, error) {
-	wish, taken := readWish(before, nil) // change may alter what it is given, lists and all
+	// change may alter what it is given, lists and all: nothing is remembered.
+	wish, taken := readSessions(before, nil, func(name string) (st session.Status) {
+		st, _ = (*memoReader)(nil).status(statusPrefix+name, before[statusPrefix+name])
+		return st
+	})
 	e := edit{generation: wish.Generation, before: before, put: make(map[string]string)}
 	// Compare encodings with encodings: a text in the store that is not canonical stays as it is.
 	had := make(map[string]string, len(wish.Sessions))
@@ -502,7 +540,7 @@ func (d *DB) Report(ctx context.Context, inForce uint64, status map[string]sessi
 	if n, _ := readGeneration(before[generationKey]); before[deliveredKey] != "" && n == inForce {
 		// All is in force, so that flows are where sessions deliver, and nowhere else.
 		reader := d.memo.begin()
-		wish, _ := readWish(before, reader)
+		wish := readWish(before, reader)
 		reader.end()
 		if left := deliveredTo(wish.Sessions); len(left) == 0 {
 			remove = append(remove, deliveredKey)

@@ -35,8 +35,8 @@ func (h *host) enforce(ctx context.Context, generation uint64, stops bool) (stat
 		err = h.db.AwaitInForce(wait, generation)
 		cancel()
 		if err == nil {
-			wish, err := h.db.Wish()
-			return wish.Status, nil, err
+			status, err := h.db.Statuses()
+			return status, nil, err
 		}
 		if !errors.Is(err, context.DeadlineExceeded) {
 			return nil, nil, err
@@ -50,8 +50,8 @@ func (h *host) enforce(ctx context.Context, generation uint64, stops bool) (stat
 			return nil, nil, fmt.Errorf("the daemon (process %d) holds %s and has given no sign of life for %s: it hangs; restart it (systemctl restart ovs-erspan)",
 				d.PID, lockName, time.Since(d.At).Round(time.Second))
 		case isDaemon && d.Reconciled >= generation && len(d.Failed) > 0:
-			wish, err := h.db.Wish()
-			return wish.Status, slices.Sorted(maps.Values(d.Failed)), err
+			status, err := h.db.Statuses()
+			return status, slices.Sorted(maps.Values(d.Failed)), err
 		case ctx.Err() != nil && isDaemon && d.Trouble != "":
 			return nil, nil, fmt.Errorf("the daemon (process %d) goes on trying: %s: %w", d.PID, d.Trouble, ctx.Err())
 		case ctx.Err() != nil && isDaemon:
