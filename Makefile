@@ -7,7 +7,7 @@ ifneq ($(SUDO),)
 EXEC := -exec "sudo --preserve-env=PATH,CI,HOME,DOCKER_HOST,BASE,SUITE,OVS_ERSPAN_SEED,OVS_ERSPAN_SOAK"
 endif
 
-.PHONY: all build demo test test-unit test-e2e test-kernel test-containers soak lint vulncheck docs bench packages setup setup-containers \
+.PHONY: all build demo test test-unit test-e2e test-kernel test-containers test-systemd test-systemd-kernel soak lint vulncheck docs bench packages setup setup-containers \
 	try try-down clean
 
 all: build
@@ -26,7 +26,7 @@ setup-containers:
 demo: setup build
 	@$(SUDO) bin/ovs-erspan demo
 
-test: setup setup-containers lint test-unit test-e2e test-kernel test-containers
+test: setup setup-containers lint test-unit test-e2e test-kernel test-containers test-systemd
 
 # Everything but the end-to-end scenarios. Some of these tests start a private ovsdb-server, and those of the lab make
 # network namespaces.
@@ -47,6 +47,14 @@ test-kernel: setup
 test-containers: setup-containers build
 	cd e2e/containers && $(GO) test -count=1 $(EXEC) -timeout 20m .
 
+# The packages under a real systemd: in a container, in userspace; and (four minutes where KVM does not work) in a virtual
+# machine, on the kernel's datapath.
+test-systemd: setup-containers
+	scripts/test-systemd.sh container
+
+test-systemd-kernel: setup setup-containers
+	scripts/test-systemd.sh vm
+
 # The model-based test with ever other random sequences, for SOAK long.
 SOAK ?= 30m
 soak: setup
@@ -58,6 +66,8 @@ lint:
 	$(GO) vet ./...
 	$(GO) vet -tags faults ./cmd/ovs-erspan
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	$(GO) vet -tags systemd ./e2e/systemd
+	$(GO) tool -modfile=tools/go.mod staticcheck -tags systemd ./e2e/systemd
 	cd e2e/containers && $(GO) vet ./... && $(GO) tool -modfile=../../tools/go.mod staticcheck ./...
 	scripts/check-imports.sh
 

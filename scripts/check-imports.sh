@@ -23,6 +23,7 @@ compose
 cmd/ovs-erspan erspan session flows doctor trace ovsdb openflow vswitchd underlay controller metrics capture probe compose e2e/lab
 cmd/ovs-erspan-extcap erspan session capture
 e2e/lab
+e2e/systemd
 e2e/vm e2e/vm/judge
 e2e/vm/judge
 e2e/vm/tshark e2e/vm/judge

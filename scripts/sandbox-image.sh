@@ -39,24 +39,9 @@ fi
 
 # A base image with everything that the Containerfile would install.
 make_base() {
-  local suite=${SUITE:-$(. /etc/os-release && echo "${VERSION_CODENAME:?this release of Debian or Ubuntu has no name}")}
-  local packages=openvswitch-switch,iproute2,iputils-ping,tcpdump,ethtool
-  local cache=${XDG_CACHE_HOME:-$HOME/.cache}/ovs-erspan
   local archive
-  archive=$cache/sandbox-base-$suite-$(echo "$suite $packages" | hash_of).tar
-  base=localhost/ovs-erspan-sandbox-base:$suite
-  if [ ! -e "$archive" ]; then
-    command -v mmdebstrap >/dev/null 2>&1 || { say "and there is no mmdebstrap to make one: apt-get install mmdebstrap"; exit 1; }
-    say "making one of $suite with mmdebstrap; this takes a minute"
-    mkdir -p "$cache"
-    # Without root it would need more packages.
-    local root=()
-    [ "$(id -u)" = 0 ] || ! command -v sudo >/dev/null 2>&1 || root=(sudo)
-    "${root[@]}" mmdebstrap --quiet --variant=minbase --include=$packages \
-      --dpkgopt=path-exclude='/usr/share/doc/*' --dpkgopt=path-exclude='/usr/share/man/*' \
-      --dpkgopt=path-exclude='/usr/share/locale/*' "$suite" "$archive.part.tar" >&2
-    mv "$archive.part.tar" "$archive"
-  fi
+  archive=$(scripts/debian-root.sh ${SUITE:+"$SUITE"})
+  base=localhost/ovs-erspan-sandbox-base:${SUITE:-latest}
   "${engine[@]}" import "$archive" "$base" >/dev/null
 }
 

@@ -2,7 +2,8 @@
 # Installs what building, testing and the demo need and this machine lacks: Open vSwitch, tshark, tcpdump and friends.
 #
 #   scripts/setup.sh                  install what is missing
-#   scripts/setup.sh --containers     also what the container tier of the tests needs: Podman, where no engine runs
+#   scripts/setup.sh --containers     also what the container and systemd tiers of the tests need: Podman, where no engine
+#                                     runs, systemd-nspawn, mmdebstrap
 #   scripts/setup.sh --check          only say what is missing (exit 1 if anything is)
 #
 # It installs Debian/Ubuntu packages by name, as root or through sudo, and never lets a package start a service:
@@ -38,6 +39,10 @@ LIST
 
 # The container tier takes an engine that runs; else it starts a Podman of its own, in namespaces of its own.
 container_needs() {
+  cat <<'LIST'
+systemd-nspawn systemd-container
+mmdebstrap mmdebstrap
+LIST
   if docker info >/dev/null 2>&1; then
     docker compose version >/dev/null 2>&1 || echo docker-compose docker-compose
     return
@@ -49,7 +54,6 @@ runc runc
 /usr/lib/podman/netavark netavark
 /usr/lib/podman/aardvark-dns aardvark-dns
 iptables iptables
-mmdebstrap mmdebstrap
 LIST
 }
 

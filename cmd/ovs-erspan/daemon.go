@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/journal"
 	"golang.org/x/term"
 
 	"github.com/ovs-erspan/ovs-erspan/controller"
@@ -33,7 +34,8 @@ type daemon struct {
 	sign sign
 }
 
-// daemonLog is text for people and JSON for programs; durations are in seconds there.
+// daemonLog is text for people and JSON for programs; durations are in seconds there. In systemd's journal each line has its
+// level as the journal's own priority.
 func (a *app) daemonLog() *slog.Logger {
 	level := slog.LevelInfo
 	if a.verbose {
@@ -48,6 +50,9 @@ func (a *app) daemonLog() *slog.Logger {
 			return slog.Float64(attr.Key, attr.Value.Duration().Seconds())
 		}
 		return attr
+	}
+	if journaled, err := journal.StderrIsJournalStream(); err == nil && journaled && a.err == os.Stderr {
+		return slog.New(newJournalHandler(a.err, options))
 	}
 	return slog.New(slog.NewJSONHandler(a.err, options))
 }

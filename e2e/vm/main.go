@@ -4,6 +4,7 @@
 // the kernel of this machine is neither needed nor touched.
 //
 //	go run ./e2e/vm [-run REGEXP] [flags]
+//	go run ./e2e/vm -root DIRECTORY -kernel DIRECTORY [flags]
 //
 // Two machines run at once, each half of the scenarios: an emulated one uses hardly more than a processor.
 //
@@ -11,6 +12,8 @@
 // scripts/kernel.sh unpacks, and of the scenarios' own test program, which runs inside with LAB_DATAPATH=system. It has
 // no disk and no network. Decoding stays outside: the guest's tshark hands its files over and shows what this machine's
 // tshark says of them, since under emulation tshark alone would need minutes.
+//
+// With -root it boots a file system that was made elsewhere, with the init that it has, instead (scripts/test-systemd.sh).
 //
 // KVM is used where it works; software emulation (TCG) does otherwise.
 package main
@@ -58,6 +61,7 @@ func run(log func(string, ...any)) (int, error) {
 	kernel := flag.String("kernel", "", "a directory with boot/vmlinuz-* and lib/modules/* (default: scripts/kernel.sh makes one)")
 	timeout := flag.Duration("timeout", 10*time.Minute, "after which the machine is ended")
 	memory := flag.Int("memory", 1536, "of the machine, in MiB")
+	system := flag.String("root", "", "the `directory` of a file system to boot instead of the scenarios; what it writes to its console says how it ended")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -66,9 +70,12 @@ func run(log func(string, ...any)) (int, error) {
 	defer cancel()
 	start := time.Now()
 
-	root, err := moduleRoot(ctx)
-	if err != nil {
-		return 1, err
+	var root string // of the sources; a file system that was made elsewhere is booted without them
+	var err error
+	if *system == "" || *kernel == "" {
+		if root, err = moduleRoot(ctx); err != nil {
+			return 1, err
+		}
 	}
 	if *kernel == "" {
 		if *kernel, err = output(ctx, root, filepath.Join(root, "scripts/kernel.sh")); err != nil {
@@ -87,16 +94,19 @@ func run(log func(string, ...any)) (int, error) {
 		return 1, err
 	}
 	defer os.RemoveAll(work)
+	m := machine{kernel: k, work: work, memory: *memory, log: log}
+	if m.accel, err = m.chooseAccel(ctx, *accel); err != nil {
+		return 1, err
+	}
+	if *system != "" {
+		return m.bootSystem(ctx, *system)
+	}
 	names, err := scenarios(root, *pattern)
 	if err != nil {
 		return 1, err
 	}
 	if err := buildInitramfs(ctx, root, work, k); err != nil {
 		return 1, fmt.Errorf("make the machine's file system: %w", err)
-	}
-	m := machine{kernel: k, work: work, memory: *memory, log: log}
-	if m.accel, err = m.chooseAccel(ctx, *accel); err != nil {
-		return 1, err
 	}
 	*shards = max(1, min(*shards, len(names)))
 	log("%d scenarios, kernel %s, %s, made in %.1f s; booting %d", len(names), k.version, m.accel, time.Since(start).Seconds(), *shards)
@@ -112,7 +122,7 @@ func run(log func(string, ...any)) (int, error) {
 			mine = append(mine, names[i])
 		}
 		go func() {
-			code, err := m.boot(ctx, n, "^("+strings.Join(mine, "|")+")$", out.of(n))
+			code, err := m.boot(ctx, n, "oe_run=^("+strings.Join(mine, "|")+")$", out.of(n))
 			endings <- ending{code, err}
 		}()
 	}
@@ -214,9 +224,21 @@ func (m machine) qemu(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// boot runs the machine to its end, with the scenarios of a pattern, passes on what its console shows, and returns the exit
-// code of what ran inside.
-func (m machine) boot(ctx context.Context, number int, pattern string, show func(line string)) (int, error) {
+// bootSystem boots the file system of a directory, from which systemd is process 1. It gets the kernel's modules.
+func (m machine) bootSystem(ctx context.Context, tree string) (int, error) {
+	if err := copyModules(ctx, tree, m.kernel); err != nil {
+		return 1, err
+	}
+	if err := archive(ctx, tree, filepath.Join(m.work, initramfsName)); err != nil {
+		return 1, fmt.Errorf("make the machine's file system: %w", err)
+	}
+	m.log("kernel %s, %s; booting %s", m.kernel.version, m.accel, tree)
+	return m.boot(ctx, 0, "rdinit=/lib/systemd/systemd systemd.show_status=false", func(line string) { fmt.Println(line) })
+}
+
+// boot runs the machine to its end, with more arguments for its kernel, passes on what its console shows, and returns the
+// exit code of what ran inside.
+func (m machine) boot(ctx context.Context, number int, arguments string, show func(line string)) (int, error) {
 	j, err := listenJudge(filepath.Join(m.work, fmt.Sprintf("judge%d.sock", number)))
 	if err != nil {
 		return 1, err
@@ -224,7 +246,7 @@ func (m machine) boot(ctx context.Context, number int, pattern string, show func
 	defer j.close()
 	cmd := m.qemu(ctx,
 		"-initrd", filepath.Join(m.work, initramfsName),
-		"-append", consoleArgs+" quiet oe_run="+pattern,
+		"-append", consoleArgs+" quiet "+arguments,
 		"-device", "virtio-serial-pci", "-chardev", "socket,id=judge,path="+j.path,
 		"-device", "virtserialport,chardev=judge,name="+judgePort,
 	)
