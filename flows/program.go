@@ -1,6 +1,7 @@
 package flows
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -156,7 +157,7 @@ func Build(in Input) Program {
 	foreign, taken := foreignTunnels(in.State), foreignPorts(in.State)
 	delivered := deliveryPorts(in.Sessions)
 	byDatapath := map[string][]*planned{}
-	for _, s := range in.Sessions {
+	for _, s := range acceptedFirst(in.Sessions) {
 		out := &Outcome{Slot: s.Slot, State: session.Active, Reason: ReasonInForce}
 		p.Outcomes[s.Name] = out
 		pl := &planned{wish: s, out: out}
@@ -202,9 +203,19 @@ func Build(in Input) Program {
 		}
 	}
 	for _, datapath := range slices.Sorted(maps.Keys(byDatapath)) {
+		slices.SortFunc(byDatapath[datapath], func(a, b *planned) int { return cmp.Compare(a.wish.Name, b.wish.Name) })
 		p.TapBridges = append(p.TapBridges, buildTapBridge(in, datapath, byDatapath[datapath], share))
 	}
 	return p
+}
+
+// acceptedFirst is the order in which sessions get what there is only so much of: mirrors, the per-packet budget, the one
+// ERSPAN version of the kernel's datapath.
+func acceptedFirst(sessions []session.Stored) []session.Stored {
+	rank := map[bool]int{true: 0, false: 1}
+	return slices.SortedStableFunc(slices.Values(sessions), func(a, b session.Stored) int {
+		return cmp.Compare(rank[a.Accepted], rank[b.Accepted])
+	})
 }
 
 func fail(out *Outcome, reason, message string) {

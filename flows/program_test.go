@@ -203,6 +203,42 @@ func TestPacketBudget(t *testing.T) {
 	}
 }
 
+// TestAcceptedSessionsStay: who was accepted keeps what there is only so much of, whatever the names: a key that somebody
+// writes into the store by hand takes nothing away.
+func TestAcceptedSessionsStay(t *testing.T) {
+	version := func(slot uint32, name string, v int) session.Stored {
+		return terminated(slot, name, func(s *session.Session) { s.ERSPAN.SessionID, s.ERSPAN.Version = ptr(int(slot)), v })
+	}
+	full := []session.Stored{stored(1, "a", nil)}
+	for n := range MaxCopiesPerPacket {
+		full = append(full, stored(uint32(n+2), fmt.Sprintf("s%03d", n), nil))
+	}
+	for name, tt := range map[string]struct {
+		sessions []session.Stored
+		reason   string
+	}{
+		"per-packet budget": {full, ReasonPacketBudget},
+		"one version":       {[]session.Stored{version(1, "a", 1), version(2, "b", 2), version(3, "c", 2)}, ReasonVersionConflict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			state := production()
+			for _, b := range state.Bridges {
+				b.DatapathType = "system"
+			}
+			for i := range tt.sessions[1:] {
+				tt.sessions[1+i].Accepted = true
+			}
+			p := build(state, tt.sessions...)
+			for _, s := range tt.sessions {
+				out := p.Outcomes[s.Name]
+				if failed := out.State == session.Failed; failed != !s.Accepted || failed && out.Reason != tt.reason {
+					t.Errorf("%s, accepted %t: %s, %s (%s)", s.Name, s.Accepted, out.State, out.Reason, out.Message)
+				}
+			}
+		})
+	}
+}
+
 func TestCompare(t *testing.T) {
 	a := Line{TableFilter, 100, NewCookie(StagePermit, 1), "tcp,reg0=0x1", "goto_table:30", 0}
 	b := Line{TableFilter, 100, NewCookie(StagePermit+1, 1), "udp,reg0=0x1", "goto_table:30", 0}

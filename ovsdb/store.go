@@ -56,8 +56,11 @@ func (d *DB) Wish() (session.Wish, error) {
 	defer reader.end()
 	wish := readWish(root.ExternalIDs, reader)
 	for i := range wish.Sessions {
+		s := &wish.Sessions[i]
 		// Commands store them with defaults; who writes by hand may leave them out.
-		wish.Sessions[i].Session = wish.Sessions[i].Defaulted()
+		s.Session = s.Defaulted()
+		last := wish.Status[s.Name].State
+		s.Accepted = last != "" && last != session.Failed
 	}
 	return wish, nil
 }

@@ -421,11 +421,23 @@ func TestReport(t *testing.T) {
 	s := ovsdbtest.Start(t)
 	setKeys(s, map[string]string{"hostname": "h"})
 	db := connect(t, s)
-	update(t, db, add(newSession("web"), newSession("app")))
+	update(t, db, add(newSession("web"), newSession("app"), newSession("odd")))
 	since := time.Date(2030, 1, 2, 3, 4, 5, 600, time.FixedZone("", 3600))
 	status := map[string]session.Status{
 		"web": {State: session.Active, Since: since, Collectors: []session.CollectorStatus{{Address: "192.0.2.9", State: session.Active, Snaplen: 1450}}},
 		"app": {State: session.Degraded, Reason: "NoRoute", Message: `no route, "none" <&>`, Since: since},
+		"odd": {State: session.Failed, Reason: "MirrorSlots", Since: since},
+	}
+	accepted := func() (names []string) {
+		for _, s := range wish(t, db).Sessions {
+			if s.Accepted {
+				names = append(names, s.Name)
+			}
+		}
+		return names
+	}
+	if names := accepted(); len(names) > 0 {
+		t.Errorf("accepted before there was a report: %v", names)
 	}
 	report := func(inForce uint64) {
 		t.Helper()
@@ -452,6 +464,9 @@ func TestReport(t *testing.T) {
 	w := wish(t, connect(t, s))
 	if diff := cmp.Diff(status, w.Status); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
+	}
+	if names := accepted(); !slices.Equal(names, []string{"app", "web"}) {
+		t.Errorf("accepted: %v", names)
 	}
 	if w.InForce != 1 || w.Generation != 1 || !w.Status["web"].Since.Equal(since) {
 		t.Errorf("%+v", w)
@@ -484,7 +499,7 @@ func TestReport(t *testing.T) {
 		}
 	}
 	// A status goes with its session, in one transaction; and by a report where somebody else removed the session.
-	update(t, db, remove("app"))
+	update(t, db, remove("app", "odd"))
 	if _, there := keys(s)["ovs-erspan.status.app"]; there {
 		t.Error("the status outlives the session")
 	}

@@ -15,6 +15,9 @@ type Stored struct {
 	Round uint64 `json:"-"`
 	// Used is what of them is used up, as far as it was last looked at.
 	Used Used `json:"-"`
+	// Accepted tells that it was last reported as other than Failed: one that comes later, or that somebody wrote into the
+	// store by hand, pushes no such session out.
+	Accepted bool `json:"-"`
 	// HostRate bounds the copies of all sessions together: Wish.Host's.
 	HostRate Rate `json:"-"`
 }
