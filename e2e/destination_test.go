@@ -169,6 +169,36 @@ func TestDelivered(t *testing.T) {
 	}
 }
 
+// TestBothFamiliesArriveAtOnce: senders of both families, whichever session came first, and also when the other has gone: of
+// two tunnel ports, one for each family, the userspace datapath would give everything to the first.
+func TestBothFamiliesArriveAtOnce(t *testing.T) {
+	f := newFarEnd(t)
+	sender := map[string]string{"7": hostAddr, "8": hostAddr6}
+	receive := func(id string) { f.receive("in"+id, "--from", sender[id], "--session-id", id) }
+	f.send("out7", "--source", "vnet0", "--collector", farAddr, "--session-id", "7")
+	f.send("out8", "--source", "vnet1", "--collector", farAddr6, "--session-id", "8")
+	f.ping(f.a, addrB, 1) // ARP is done
+	arrive := func(what string, want int) {
+		t.Helper()
+		c := f.capture(f.analyzer, "eth0", "icmp")
+		f.ping(f.a, addrB, 5)
+		f.ping(f.host.Node, farAddr, 3) // what was sent before is there
+		f.stop(c)
+		if n := c.Stats().Captured; n != want {
+			t.Errorf("%s: %d frames arrived, want %d", what, n, want)
+		}
+	}
+	for _, order := range [][2]string{{"7", "8"}, {"8", "7"}} {
+		receive(order[0])
+		arrive("only "+order[0], 10)
+		receive(order[1])
+		arrive("after it "+order[1], 20)
+		f.far("session", "remove", "in"+order[0])
+		arrive("without "+order[0], 10)
+		f.far("session", "remove", "in"+order[1])
+	}
+}
+
 // TestDeliveredToADevice: without a bridge the output port is a device that is attached to the tap bridge while the
 // session lives.
 func TestDeliveredToADevice(t *testing.T) {

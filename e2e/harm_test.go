@@ -281,6 +281,10 @@ func TestForeignTunnelPort(t *testing.T) {
 	if !strings.Contains(said, `"theirs"`) || !strings.Contains(said, `"br-ul"`) {
 		t.Errorf("the refusal does not name the port and its bridge: %s", said)
 	}
+	said = s.refused("session", "add", "in", "--type", "destination", "--bridge", "br0", "--output-port", "vnet1", "--from", "any", "--session-id", "7")
+	if !strings.Contains(said, `"theirs"`) || !strings.Contains(said, `"br-ul"`) {
+		t.Errorf("the refusal of a destination does not name the port and its bridge: %s", said)
+	}
 	if bridges, err := s.host.Vsctl(s.ctx, "list-br"); err != nil || strings.Contains(bridges, "erspan") {
 		t.Errorf("a refused session made bridges: %s %v", bridges, err)
 	}

@@ -111,7 +111,16 @@ func foreignTunnels(state State) tunnelOwners {
 
 // tunnelIdentity is (datapath, type, remote_ip, local_ip, in_key); erspan_ver is not a part of it.
 func tunnelIdentity(datapath string, i *Interface) string {
-	return datapath + "|" + i.Type + "|" + i.Options["remote_ip"] + "|" + i.Options["local_ip"] + "|" + tunnelKey(i)
+	return datapath + "|" + i.Type + "|" + tunnelAddress(i.Options["remote_ip"]) + "|" + tunnelAddress(i.Options["local_ip"]) + "|" + tunnelKey(i)
+}
+
+// tunnelAddress is an address in the one way in which it is compared, since IPv6 is written in many: Open vSwitch holds both
+// families as IPv6, IPv4 mapped into it (struct tnl_match in ofproto/tunnel.c). Other words, such as "flow", are themselves.
+func tunnelAddress(text string) string {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return a.Unmap().String()
+	}
+	return text
 }
 
 // tunnelKey is the key that a tunnel port receives, a number's value where it is one ("0x64" and "100" are the same).
