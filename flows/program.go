@@ -461,7 +461,12 @@ func (pl *planned) judgePath(state State, datapath string, co *CollectorOutcome)
 		co.MaxLenWhy += fmt.Sprintf("; copies of more than %d bytes leave in two IP packets (%s)", fit, room)
 	case !fixed:
 		co.MaxLen, co.MaxLenWhy = fit, "auto: "+room
-	case wanted <= fit || pl.largest <= fit:
+	case wanted <= fit:
+		co.MaxLen, co.MaxLenWhy = wanted, "as wished"
+	case pl.largest <= fit && datapath == "netdev":
+		// No frame is as long now. The cut stays at what fits, for the moment when a source's MTU rises.
+		co.MaxLen, co.MaxLenWhy = fit, fmt.Sprintf("as wished: whole frames, of up to %d bytes; %s", pl.largest, room)
+	case pl.largest <= fit:
 		co.MaxLen, co.MaxLenWhy = wanted, "as wished"
 	default:
 		// More than fits would not only be lost: in userspace it takes production packets with it.
