@@ -142,6 +142,13 @@ func TestOutcomes(t *testing.T) {
 		"foreign tunnel": {func(st *State, _ *session.Stored, _ map[PathKey]Path) {
 			st.Bridges["br-ul"].Ports["t"] = &Port{Name: "t", Interfaces: []*Interface{{Name: "t", Type: "erspan", Options: map[string]string{"remote_ip": "flow", "key": "flow"}}}}
 		}, session.Failed, ReasonTunnelConflict},
+		"tunnel port that Open vSwitch cannot open": {func(st *State, _ *session.Stored, _ map[PathKey]Path) {
+			st.Bridges["br-erspan-nd"] = refusedTunnel()
+		}, session.Degraded, ReasonTunnelError},
+		"the same, of a destination": {func(st *State, s *session.Stored, _ map[PathKey]Path) {
+			st.Bridges["br-erspan-nd"] = refusedTunnel()
+			*s = terminated(1, "one", func(*session.Session) {})
+		}, session.Degraded, ReasonTunnelError},
 		"no mirror left": {func(st *State, _ *session.Stored, _ map[PathKey]Path) {
 			st.Bridges["br0"].Mirrors = map[string]*Mirror{}
 			for n := range MaxMirrors {
@@ -163,6 +170,14 @@ func TestOutcomes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// refusedTunnel is a tap bridge with a tunnel port that ovs-vswitchd could not open.
+func refusedTunnel() *Bridge {
+	ours := map[string]string{OwnerKey: "x"}
+	i := &Interface{Name: "es-tun-nd", Type: "erspan", OFPort: -1, Error: "could not add network device es-tun-nd to ofproto (File exists)"}
+	return &Bridge{Name: "br-erspan-nd", DatapathType: "netdev", ExternalIDs: ours,
+		Ports: map[string]*Port{"es-tun-nd": {Name: "es-tun-nd", ExternalIDs: ours, Interfaces: []*Interface{i}}}}
 }
 
 var theOne = PathKey{Collector: netip.MustParseAddr("192.0.2.9")}
