@@ -96,6 +96,7 @@ func TestPackages(t *testing.T) {
 		t.Errorf("exposure level %s, want at most 2.5:\n%s", found[1], rating)
 	}
 
+	t.Run("extcap", func(t *testing.T) { findsExtcap(t, root) })
 	t.Run("start", func(t *testing.T) { startAsUnit(t, program, string(text)) })
 
 	sh(t, append(dpkg, "--purge", "ovs-erspan")...)
@@ -133,6 +134,23 @@ func TestPackages(t *testing.T) {
 	slices.Sort(inRPM)
 	if diff := cmp.Diff(inDeb, inRPM); diff != "" {
 		t.Errorf("the packages hold different files (-deb +rpm):\n%s", diff)
+	}
+}
+
+// findsExtcap: tshark looks for extcap programs where the package, installed below root, puts ours. What it installs there is
+// laid over that folder, where only this tshark sees it.
+func findsExtcap(t *testing.T, root string) {
+	folder := regexp.MustCompile(`(?m)^(?:Global )?Extcap path:\s+(\S+)$`).FindStringSubmatch(sh(t, "tshark", "-G", "folders"))
+	if folder == nil {
+		t.Fatalf("tshark has no folder for extcap programs: %s", sh(t, "tshark", "-G", "folders"))
+	}
+	const erspan = "erspan (ERSPAN"
+	if out := sh(t, "tshark", "-D"); strings.Contains(out, erspan) {
+		t.Fatalf("this machine's tshark has an interface ERSPAN already: %s", out)
+	}
+	out := sh(t, "unshare", "--mount", "sh", "-c", `mount --bind "$0$1" "$1" && exec tshark -D`, root, folder[1])
+	if !strings.Contains(out, erspan) {
+		t.Errorf("tshark -D with the package's %s: %s", folder[1], out)
 	}
 }
 

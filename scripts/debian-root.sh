@@ -5,7 +5,7 @@
 set -euo pipefail
 
 suite=${1:-$(. /etc/os-release && echo "${VERSION_CODENAME:?this release of Debian or Ubuntu has no name}")}
-packages=systemd-sysv,openvswitch-switch,iproute2,iputils-ping,tcpdump,ethtool,kmod
+packages=systemd-sysv,openvswitch-switch,iproute2,iputils-ping,tcpdump,ethtool,kmod,rpm
 cache=${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/ovs-erspan
 archive=$cache/root-$suite-$(echo "$suite $packages" | sha256sum | cut -c1-12).tar
 if [ ! -e "$archive" ]; then

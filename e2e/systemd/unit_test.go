@@ -46,10 +46,10 @@ func TestUnit(t *testing.T) {
 		{"watchdog", func(t *testing.T) { hung = watchdog(t) }},
 		{"without Open vSwitch", withoutOVS},
 		{"options", options},
-		{"sockets of another user", otherSockets},
 		{"upgrade", func(t *testing.T) { upgrade(t, deb) }},
 		{"journal", func(t *testing.T) { logged(t, hung) }},
 		{"purge", func(t *testing.T) { purge(t, before) }},
+		{"rpm", func(t *testing.T) { redHat(t, only(t, "*.rpm"), before) }},
 	} {
 		if !t.Run(part.name, part.run) {
 			break
@@ -314,44 +314,6 @@ func options(t *testing.T) {
 	}
 }
 
-// otherSockets: where Open vSwitch's directory and sockets are another user's, as Red Hat has it, the unit cannot work by
-// itself; with the drop-in that the rpm brings, at its place in the rpm, it does.
-func otherSockets(t *testing.T) {
-	const rundir = "/run/openvswitch"
-	run(t, "systemctl", "stop", unit)
-	run(t, "rm", "--force", rundir+"/ovs-erspan.lock") // ours, and root's there as well
-	run(t, "chown", "--recursive", "nobody:nogroup", rundir)
-	run(t, "chmod", "--recursive", "u=rwX,g=rX,o=", rundir)
-	restart(t)
-	notReady(t)
-	const place = "/usr/lib/systemd/system/ovs-erspan.service.d/10-sockets.conf"
-	text, err := os.ReadFile(filepath.Join(scratch, "rpm", place))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Dir(place), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(place, text, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	restart(t)
-	if got := property(t, "DropInPaths"); got != place {
-		t.Errorf("DropInPaths=%s, want %s", got, place)
-	}
-	if got := strings.Fields(property(t, "CapabilityBoundingSet")); !slices.Equal(got, []string{"cap_dac_override", "cap_net_admin"}) {
-		t.Errorf("CapabilityBoundingSet=%v", got)
-	}
-	ready(t, metricsAddress)
-	active(t, "whole", "short")
-	if err := os.RemoveAll(filepath.Dir(place)); err != nil {
-		t.Fatal(err)
-	}
-	run(t, "chown", "--recursive", "root:root", rundir)
-	restart(t)
-	ready(t, metricsAddress)
-}
-
 // upgrade: installing again restarts the daemon.
 func upgrade(t *testing.T, deb string) {
 	was := mainPID(t)
@@ -401,15 +363,63 @@ func purge(t *testing.T, before []string) {
 	pid := mainPID(t)
 	run(t, "ovs-erspan", "session", "remove", "short") // else its pair of devices is left as well, as it should be
 	run(t, "apt-get", "purge", "--yes", "ovs-erspan")
+	gone(t, pid, before)
+	c := startCapture(t)
+	pings(t, 10)
+	c.copies("after the purge", echo(8, 100), 10)
+}
+
+// redHat: the rpm on a machine where Open vSwitch's directory and sockets are another user's, as Red Hat's packages have it.
+// It leaves starting to the administrator, as there; with the drop-in that it brings, and not without, the unit works;
+// upgrading restarts it, erasing ends it.
+func redHat(t *testing.T, rpm string, before []string) {
+	const rundir = "/run/openvswitch"
+	run(t, "chown", "--recursive", "nobody:nogroup", rundir)
+	run(t, "chmod", "--recursive", "u=rwX,g=rX,o=", rundir)
+	// Debian has another name for what it depends on.
+	run(t, "rpm", "--install", "--nodeps", rpm)
+	if state, enabled := property(t, "ActiveState"), property(t, "UnitFileState"); state != "inactive" || enabled != "enabled" {
+		t.Errorf("installed, it is %s and %s; want inactive and, by Debian's presets, enabled", state, enabled)
+	}
+	run(t, "systemctl", "start", unit)
+	const place = "/usr/lib/systemd/system/ovs-erspan.service.d/10-sockets.conf"
+	if got := property(t, "DropInPaths"); got != place {
+		t.Errorf("DropInPaths=%s, want %s", got, place)
+	}
+	if got := strings.Fields(property(t, "CapabilityBoundingSet")); !slices.Equal(got, []string{"cap_dac_override", "cap_net_admin"}) {
+		t.Errorf("CapabilityBoundingSet=%v", got)
+	}
+	ready(t, metricsAddress)
+	active(t, "whole")
+
+	const away = "/run/10-sockets.conf"
+	run(t, "mv", place, away)
+	restart(t)
+	notReady(t)
+	run(t, "mv", away, place)
+	restart(t)
+	ready(t, metricsAddress)
+
+	was := mainPID(t)
+	run(t, "rpm", "--upgrade", "--force", "--nodeps", rpm)
+	ready(t, metricsAddress)
+	pid := mainPID(t)
+	if pid == was {
+		t.Error("upgraded, the old daemon runs still")
+	}
+	run(t, "rpm", "--erase", "ovs-erspan")
+	gone(t, pid, before)
+}
+
+// gone: neither the daemon runs nor is anything left of the package.
+func gone(t *testing.T, pid int, before []string) {
+	t.Helper()
 	if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
 		t.Errorf("the daemon (process %d) is there still", pid)
 	}
 	if out := property(t, "LoadState"); out != "not-found" {
 		t.Errorf("the unit is %s", out)
 	}
-	c := startCapture(t)
-	pings(t, 10)
-	c.copies("after the purge", echo(8, 100), 10)
 	var left []string
 	for _, path := range files(t) {
 		if !slices.Contains(before, path) {
@@ -421,20 +431,23 @@ func purge(t *testing.T, before []string) {
 	}
 }
 
-// files lists those of the machine that a package might leave behind.
+// files lists those of the machine that a package might leave behind, and directories if they are ours by name: others
+// belong to whoever comes first.
 func files(t *testing.T) (all []string) {
 	t.Helper()
 	for _, root := range []string{"/etc", "/usr", "/lib/systemd", "/var", "/run", "/opt", "/srv", "/root"} {
-		err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			switch path {
-			case "/var/log", "/var/cache", "/var/lib/dpkg", "/var/lib/apt", "/var/lib/systemd", "/run/systemd", "/run/netns", scratch:
+			case "/var/log", "/var/cache", "/var/lib/dpkg", "/var/lib/apt", "/var/lib/systemd", "/run/systemd", "/run/netns", "/root/.rpmdb", scratch:
 				return fs.SkipDir
 			}
 			// Open vSwitch's own come and go, and a session is left.
 			if os.IsNotExist(err) || filepath.Dir(path) == "/run/openvswitch" && !strings.HasPrefix(filepath.Base(path), "ovs-erspan") {
 				return nil
 			}
-			all = append(all, path)
+			if err == nil && (!entry.IsDir() || strings.Contains(entry.Name(), "erspan")) {
+				all = append(all, path)
+			}
 			return err
 		})
 		if err != nil {
