@@ -48,11 +48,14 @@ func TestDaemonMends(t *testing.T) {
 	s.daemon().ready()
 	s.add("one", "--source", "vnet0", "--session-id", "1")
 	s.add("two", "--source", "vnet0,vnet1", "--session-id", "2", "--erspan-version", "2", "--match", "icmp")
-	before := foreignState(s, "br0", "br-ul")
+	before, own := foreignState(s, "br0", "br-ul"), s.ownRows()
 	for _, fault := range s.faults() {
 		begin := time.Now()
 		fault.make()
 		s.healed(fault.name, begin, "one", "two")
+		if diff := cmp.Diff(own, s.ownRows()); diff != "" {
+			t.Errorf("%s, mended: our rows are not as before (-before +after):\n%s", fault.name, diff)
+		}
 	}
 	if diff := cmp.Diff(before, foreignState(s, "br0", "br-ul")); diff != "" {
 		t.Errorf("what is others' changed (-before +after):\n%s", diff)

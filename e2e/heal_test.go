@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ovs-erspan/ovs-erspan/e2e/lab"
 )
 
@@ -14,6 +16,7 @@ func TestMends(t *testing.T) {
 	s := newScene(t)
 	s.add("one", "--source", "vnet0", "--session-id", "1")
 	s.add("two", "--source", "vnet0,vnet1", "--session-id", "2", "--erspan-version", "2", "--match", "icmp")
+	before := s.ownRows()
 	for _, fault := range s.faults() {
 		fault.make()
 		if r := s.oe("plan"); r.code != 3 || strings.Contains(r.stdout, "nothing to do") {
@@ -26,6 +29,9 @@ func TestMends(t *testing.T) {
 		}
 		s.ok("run", "--once")
 		s.nothingToDo()
+		if diff := cmp.Diff(before, s.ownRows()); diff != "" {
+			t.Errorf("%s, mended: our rows are not as before (-before +after):\n%s", fault.name, diff)
+		}
 		for _, name := range []string{"one", "two"} {
 			if state, reason := s.state(name); state != "Active" {
 				t.Errorf("%s, mended: session %q is %s, %s", fault.name, name, state, reason)
@@ -133,6 +139,35 @@ func TestDaemonsStopped(t *testing.T) {
 	if out := s.ok("session", "list"); !strings.Contains(out, "one") || !strings.Contains(out, "three") {
 		t.Errorf("sessions were lost:\n%s", out)
 	}
+}
+
+// ownRows are the rows of ours, whole: a plan shows only what it compares. References are by name; left out is what has no
+// need to be the same, and the list of ports, each of which is a row.
+func (s *scene) ownRows() []string {
+	s.t.Helper()
+	rows, err := s.host.DumpRows(s.ctx)
+	s.must(err)
+	var names []string
+	for _, r := range rows {
+		names = append(names, `["uuid","`+r.UUID+`"]`, `"`+r.Name+`"`)
+	}
+	var own lab.Rows
+	for _, r := range rows {
+		if _, ok := r.ExternalIDs()["ovs-erspan"]; !ok {
+			continue
+		}
+		r.UUID = ""
+		for _, chosen := range []string{"datapath_id", "ofport", "ofport_request", "mac_in_use", "mtu", "ports"} {
+			delete(r.Columns, chosen)
+		}
+		own = append(own, r)
+	}
+	byName := strings.NewReplacer(names...)
+	lines := own.Lines()
+	for i := range lines {
+		lines[i] = byName.Replace(lines[i])
+	}
+	return lines
 }
 
 // fault is something that somebody does to what is ours.

@@ -16,6 +16,10 @@ const (
 	pollIntervalMost = 100 * time.Millisecond
 )
 
+// longestWait bounds a wait, however long ctx lasts: what does not hold by then never will, and a scenario that fails
+// should end with that, not with whatever it does when its own time is over.
+const longestWait = time.Minute
+
 type permanentError struct{ error }
 
 func (e permanentError) Unwrap() error { return e.error }
@@ -28,11 +32,14 @@ func Permanent(err error) error {
 	return permanentError{err}
 }
 
-// Until looks at a condition until it holds (nil), until it says that it never will (Permanent), or until ctx ends.
-// The error then names what was waited for and what the condition last said. Without a deadline in ctx it waits 15 s.
+// Until looks at a condition until it holds (nil), until it says that it never will (Permanent), or until ctx ends, a minute
+// at most. The error then names what was waited for and what the condition last said. Without a deadline in ctx it waits
+// 15 s.
 func Until(ctx context.Context, what string, condition func(context.Context) error) error {
 	ctx, cancel := bounded(ctx, toolTimeout)
 	defer cancel()
+	ctx, stop := context.WithTimeout(ctx, longestWait)
+	defer stop()
 	interval := pollInterval
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
