@@ -254,6 +254,72 @@ func TestAcceptedSessionsStay(t *testing.T) {
 	}
 }
 
+// TestPacketBudgetSums: what a packet costs is summed over the bridges that it can reach through patch ports, over the resubmits
+// of rules and limits, and over the taps of the bridge that its copies leave through. One session more fails, and it alone.
+func TestPacketBudgetSums(t *testing.T) {
+	many := func(n int, change func(n int, s *session.Session)) (sessions []session.Stored) {
+		for i := range n {
+			sessions = append(sessions, stored(uint32(i+1), fmt.Sprintf("s%03d", i), func(s *session.Session) { change(i, s) }))
+		}
+		return sessions
+	}
+	patch := func(name, peer string) *Port {
+		return &Port{Name: name, Interfaces: []*Interface{{Name: name, Type: "patch", Options: map[string]string{"peer": peer}, OFPort: 9}}}
+	}
+	// The taps of the bridge that copies leave through, and copies that do.
+	const copies, taps = 200, 3
+	for name, tt := range map[string]struct {
+		join     bool
+		sessions []session.Stored
+		fails    string
+		says     string
+	}{
+		"two bridges, joined":     {true, many(257, func(n int, s *session.Session) { s.Bridge = []string{"br0", "br1"}[n%2] }), "s256", "could be copied 257 times, 256"},
+		"two bridges, not joined": {false, many(257, func(n int, s *session.Session) { s.Bridge = []string{"br0", "br1"}[n%2] }), "", ""},
+		// Four for each, and two for the tap.
+		"rules and limits": {false, many(256, func(_ int, s *session.Session) {
+			s.Match, s.MaxRate = []session.Rule{{Permit: "tcp"}}, session.PacketsPerSecond(100)
+		}), "s255", "could cost 1026 resubmits, 1024"},
+		// One for each, two for the tap, and two for each tap of br-ul and each copy; so for the taps and then for the copies.
+		"a tap of the underlay": {false, many(copies+taps, func(n int, s *session.Session) {
+			if n >= copies {
+				s.Bridge, s.Sources.Ports = "br-ul", []string{fmt.Sprint("up", n-copies)}
+			}
+		}), fmt.Sprintf("s%03d", copies+2), "could cost 1402 resubmits, 1024"},
+		"a copy through it": {false, many(copies+taps, func(n int, s *session.Session) {
+			if n < taps {
+				s.Bridge, s.Sources.Ports = "br-ul", []string{fmt.Sprint("up", n)}
+			}
+		}), "s149", "could cost 1031 resubmits, 1024"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			state := production()
+			state.Bridges["br1"] = &Bridge{Name: "br1", DatapathType: "netdev", Ports: map[string]*Port{
+				"vnet0": {Name: "vnet0", Interfaces: []*Interface{{Name: "vnet0", OFPort: 2, MTU: 1500}}}}}
+			if tt.join {
+				state.Bridges["br0"].Ports["to-1"], state.Bridges["br1"].Ports["to-0"] = patch("to-1", "to-0"), patch("to-0", "to-1")
+			}
+			for n := range taps {
+				up := fmt.Sprint("up", n)
+				state.Bridges["br-ul"].Ports[up] = &Port{Name: up, Interfaces: []*Interface{{Name: up, OFPort: n + 1, MTU: 1500}}}
+			}
+			p := build(state, tt.sessions...)
+			first := ""
+			for _, s := range tt.sessions {
+				if out := p.Outcomes[s.Name]; out.State == session.Failed && first == "" {
+					first = s.Name
+					if out.Reason != ReasonPacketBudget || !strings.Contains(out.Message, tt.says) {
+						t.Errorf("%s: %s, %s", s.Name, out.Reason, out.Message)
+					}
+				}
+			}
+			if first != tt.fails {
+				t.Errorf("the first that fails is %q, want %q", first, tt.fails)
+			}
+		})
+	}
+}
+
 func TestCompare(t *testing.T) {
 	a := Line{TableFilter, 100, NewCookie(StagePermit, 1), "tcp,reg0=0x1", "goto_table:30", 0}
 	b := Line{TableFilter, 100, NewCookie(StagePermit+1, 1), "udp,reg0=0x1", "goto_table:30", 0}
