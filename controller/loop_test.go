@@ -37,7 +37,9 @@ type fakeHost struct {
 	connects int
 	// unreachable counts sessions reported as not to be reached
 	unreachable int
-	refuse      error // of connecting
+	refuse      error       // of connecting
+	path        *flows.Path // to each collector; nil: none is known
+	primed      int         // how often next hops were asked for
 
 	changed, done chan struct{}
 	flows         map[string]chan struct{}
@@ -142,7 +144,26 @@ func (f *fakeHost) WaitRevalidated(context.Context, func(context.Context) error)
 func (f *fakeHost) Neighbors(context.Context) (map[string]map[netip.Addr]bool, error) {
 	return nil, nil
 }
-func (f *fakeHost) Paths([]flows.PathKey) (map[flows.PathKey]flows.Path, error) { return nil, nil }
+
+func (f *fakeHost) Paths(keys []flows.PathKey) (map[flows.PathKey]flows.Path, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.path == nil {
+		return nil, nil
+	}
+	paths := map[flows.PathKey]flows.Path{}
+	for _, key := range keys {
+		paths[key] = *f.path
+	}
+	return paths, nil
+}
+
+func (f *fakeHost) Prime(flows.Path) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.primed++
+	return nil
+}
 
 // fakeDB and fakeFlows are the host's two interfaces that have a method of the same name. Rows stay as they are, so that
 // there is always something to do.
@@ -219,6 +240,12 @@ func (f *fakeHost) dumped(bridge string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.dumps[bridge]
+}
+
+func (f *fakeHost) asked() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.primed
 }
 
 // watch is the watch of a bridge's flows, nil where there is none.

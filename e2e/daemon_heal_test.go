@@ -199,6 +199,14 @@ func TestDaemonFollowsUnderlay(t *testing.T) {
 	sh(s.collector, "ip", "link", "set", "eth0", "up")
 	flowing("the neighbour is back", time.Now())
 
+	// The same where nothing on this host tells that it is back: only who asks learns it.
+	sh(s.collector, "ip", "link", "set", "eth0", "arp", "off")
+	s.appctl("tnl/neigh/flush")
+	sh(host, "ip", "neigh", "flush", "dev", "br-ul")
+	s.becomes("one", "Degraded", "NoNeighbor")
+	sh(s.collector, "ip", "link", "set", "eth0", "arp", "on")
+	flowing("the neighbour answers again", time.Now())
+
 	route := []string{"192.0.2.0/24", "dev", "br-ul", "src", hostAddr}
 	sh(host, append([]string{"ip", "route", "del"}, route...)...)
 	s.becomes("one", "Degraded", "NoRoute")

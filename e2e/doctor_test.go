@@ -48,13 +48,16 @@ func TestDoctor(t *testing.T) {
 	}
 	s.ok("session", "add", "tcp", "--bridge", "br0", "--source", "vnet1", "--collector", collectorAddr, "--match", "tcp,tp_dst=443")
 	_, err := s.host.Vsctl(s.ctx, "set", "open", ".", "other_config:hw-offload=true", "--", "--id=@n", "create", "netflow", "targets=\"127.0.0.1:9\"",
-		"--", "set", "bridge", "br0", "netflow=@n", "--", "add-port", "br0", "patch-x", "--", "set", "interface", "patch-x", "type=patch", "options:peer=patch-y")
+		"--", "set", "bridge", "br0", "netflow=@n", "--", "add-port", "br0", "patch-x", "--", "set", "interface", "patch-x", "type=patch", "options:peer=patch-y",
+		"--", "add-bond", "br0", "bond9", "m0", "m1", "bond_mode=balance-tcp", "lacp=active", "--", "set", "interface", "m0", "type=internal", "--", "set", "interface", "m1", "type=internal",
+		"--", "--id=@m", "create", "mirror", "name=rspan", "output_vlan=5", "--", "add", "bridge", "br0", "mirrors", "@m")
 	s.must(err)
 	found, code = s.doctor()
 	if code != 3 {
 		t.Errorf("exit %d, want 3", code)
 	}
-	for id, says := range map[string]string{"offload": "hw-offload", "flow-export": "NetFlow", "patch-ports": "patch-x", "match-cost": "tp_dst"} {
+	for id, says := range map[string]string{"offload": "hw-offload", "flow-export": "NetFlow", "patch-ports": "patch-x", "match-cost": "tp_dst",
+		"bonds": "bond9", "rspan": "VLAN 5"} {
 		if len(found[id]) == 0 || found[id][0].Level != "warning" || !strings.Contains(found[id][0].Saw, says) || found[id][0].Do == "" {
 			t.Errorf("%s: %+v, want a warning with %q", id, found[id], says)
 		}
