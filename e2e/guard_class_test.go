@@ -85,7 +85,8 @@ func TestGuardTakesEachClass(t *testing.T) {
 	add(&innocent, "arp,arp_op=2,arp_spa=%s,arp_tpa=%s", hostAddr, other)
 	const asks = "icmp6,ipv6_src=%s,ipv6_dst=ff02::1:ff00:1,icmpv6_type=%d,nd_target=%s"
 	add(&caused, asks, hostAddr6, 135, other6)
-	for _, target := range []string{collector6, gateway6} {
+	// A collector behind a gateway is asked for itself when its route becomes one without, before the guard can follow.
+	for _, target := range []string{collector6, gateway6, behind6} {
 		add(&caused, asks, "fe80::5", 135, target)
 	}
 	add(&innocent, asks, other6, 135, another6)
@@ -101,5 +102,19 @@ func TestGuardTakesEachClass(t *testing.T) {
 				t.Errorf("%s: guarded is %v, want %v:\n%s", flow, dropped, want, trace)
 			}
 		}
+	}
+}
+
+// TestGuardStandsBeforeTheTap: at the moment before rows change after the flows, the guard stands and nothing is mirrored yet.
+func TestGuardStandsBeforeTheTap(t *testing.T) {
+	s := newScene(t)
+	s.killAt("rows-after", "session", "add", "one", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr)
+	if mirrors, err := s.host.Vsctl(s.ctx, "--bare", "--columns=name", "list", "mirror"); err != nil || strings.TrimSpace(mirrors) != "" {
+		t.Errorf("mirrors stand already: %s %v", mirrors, err)
+	}
+	guard, err := s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "--no-stats", "dump-flows", tapBridge, "table=5")
+	s.must(err)
+	if !strings.Contains(guard, "nw_dst="+collectorAddr) {
+		t.Errorf("there is no guard yet:\n%s", guard)
 	}
 }
