@@ -88,6 +88,12 @@ func TestChecks(t *testing.T) {
 		{"foreign-tunnels", Warning, "no longer decapsulated", func(s *Snapshot) {
 			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "gre", Options: map[string]string{}}}}
 		}},
+		{"foreign-tunnels", Warning, "receives everything", func(s *Snapshot) {
+			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "ip6erspan", Options: map[string]string{"remote_ip": "2001:db8::9"}}}}
+		}},
+		{"foreign-tunnels", Warning, "mixed up", func(s *Snapshot) {
+			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "erspan", Options: map[string]string{"remote_ip": "192.0.2.9"}}}}
+		}},
 		{"offload", Warning, "hw-offload", func(s *Snapshot) { s.State.OtherConfig["hw-offload"] = "true" }},
 		{"offload", Warning, "userspace-tso", func(s *Snapshot) { s.State.OtherConfig["userspace-tso-enable"] = "true" }},
 		{"megaflows", Warning, "190000", func(s *Snapshot) { s.Datapath["netdev@ovs-netdev"] = Megaflows{190000, 200000} }},
