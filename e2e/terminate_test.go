@@ -351,12 +351,12 @@ func TestNoLoop(t *testing.T) {
 	f.waitCount(atFar, "icmp", 10)
 	f.waitCount(atNear, "icmp", 10)
 	f.ping(f.a, addrB, 20) // time in which a loop would show
-	f.stop(wire)
+	_ = wire.Stop(f.ctx) // a loop may be more than it can take
+	if n := wire.Stats().Captured; n > 300 {
+		t.Fatalf("%d copies between the hosts for 30 pings", n)
+	}
 	f.stop(atFar)
 	f.stop(atNear)
-	if n := wire.Stats().Captured; n > 300 {
-		t.Errorf("%d copies between the hosts for 30 pings", n)
-	}
 	r := f.oeOn(f.host2, lab.Command{}, "session", "add", "bad", "--bridge", "br0", "--source", "analyzer0,vnet2", "--collector", hostAddr)
 	if r.code != 2 || !strings.Contains(r.stderr, "would be mirrored again") {
 		t.Errorf("a delivery port as a source: exit %d, %s", r.code, r.stderr)
