@@ -105,12 +105,20 @@ func TestGuardTakesEachClass(t *testing.T) {
 	}
 }
 
-// TestGuardStandsBeforeTheTap: at the moment before rows change after the flows, the guard stands and nothing is mirrored yet.
+// TestGuardStandsBeforeTheTap: nothing is mirrored before the flows are there, nor at the moment after, when the guard stands.
 func TestGuardStandsBeforeTheTap(t *testing.T) {
 	s := newScene(t)
-	s.killAt("rows-after", "session", "add", "one", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr)
-	if mirrors, err := s.host.Vsctl(s.ctx, "--bare", "--columns=name", "list", "mirror"); err != nil || strings.TrimSpace(mirrors) != "" {
-		t.Errorf("mirrors stand already: %s %v", mirrors, err)
+	for _, step := range []struct {
+		at   string
+		args []string
+	}{
+		{"flows", []string{"session", "add", "one", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr}},
+		{"rows-after", []string{"run", "--once"}},
+	} {
+		s.killAt(step.at, step.args...)
+		if mirrors, err := s.host.Vsctl(s.ctx, "--bare", "--columns=name", "list", "mirror"); err != nil || strings.TrimSpace(mirrors) != "" {
+			t.Errorf("before step %s mirrors stand already: %s %v", step.at, mirrors, err)
+		}
 	}
 	guard, err := s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "--no-stats", "dump-flows", tapBridge, "table=5")
 	s.must(err)

@@ -351,7 +351,7 @@ func TestNoLoop(t *testing.T) {
 	f.waitCount(atFar, "icmp", 10)
 	f.waitCount(atNear, "icmp", 10)
 	f.ping(f.a, addrB, 20) // time in which a loop would show
-	_ = wire.Stop(f.ctx) // a loop may be more than it can take
+	_ = wire.Stop(f.ctx)   // a loop may be more than it can take
 	if n := wire.Stats().Captured; n > 300 {
 		t.Fatalf("%d copies between the hosts for 30 pings", n)
 	}
