@@ -18,7 +18,7 @@ const (
 
 // longestWait bounds a wait, however long ctx lasts: what does not hold by then never will, and a scenario that fails
 // should end with that, not with whatever it does when its own time is over.
-const longestWait = time.Minute
+const longestWait = 2 * time.Minute
 
 type permanentError struct{ error }
 
@@ -32,7 +32,7 @@ func Permanent(err error) error {
 	return permanentError{err}
 }
 
-// Until looks at a condition until it holds (nil), until it says that it never will (Permanent), or until ctx ends, a minute
+// Until looks at a condition until it holds (nil), until it says that it never will (Permanent), or until ctx ends, two minutes
 // at most. The error then names what was waited for and what the condition last said. Without a deadline in ctx it waits
 // 15 s.
 func Until(ctx context.Context, what string, condition func(context.Context) error) error {
