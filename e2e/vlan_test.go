@@ -37,6 +37,10 @@ func TestFramesAreAsOnTheSourcesWire(t *testing.T) {
 			fromA: [][]uint16{{}, {20}}, fromB: [][]uint16{{10}, {priority | 20}}, onWireOfA: 4,
 		},
 		{
+			name: "dot1q-tunnel", source: lab.GuestIf{Tag: 10, VLANMode: "dot1q-tunnel"},
+			fromA: [][]uint16{{}, {20}}, fromB: [][]uint16{{10}, {10, 20}}, onWireOfA: 4,
+		},
+		{
 			// Priority 0 first: the megaflow that Open vSwitch makes for another takes it, too, and keeps the tag by itself.
 			name: "priority-tagged on a trunk", source: lab.GuestIf{},
 			fromA: [][]uint16{{0}, {priority}}, fromB: [][]uint16{{}, {0}, {priority}}, onWireOfA: 5,
