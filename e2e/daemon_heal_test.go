@@ -103,8 +103,9 @@ func TestDaemonSurvivesOpenvSwitch(t *testing.T) {
 	}
 
 	// While ovs-vswitchd is away the daemon says so, keeps what is wished, and touches no row.
+	from := len(d.Stderr()) // it was away before
 	s.must(s.host.StopVswitchd(s.ctx))
-	d.logged("ovs-vswitchd is not running")
+	d.loggedFrom(from, "ovs-vswitchd is not running")
 	r := s.oe("session", "add", "three", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr, "--timeout", "2s")
 	if r.code == 0 || !strings.Contains(r.stderr, "ovs-vswitchd") {
 		t.Errorf("without ovs-vswitchd: exit %d: %s", r.code, r.stderr)

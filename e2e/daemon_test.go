@@ -56,8 +56,14 @@ func (d *daemon) ready() *daemon {
 // logged waits until the daemon's log holds the text.
 func (d *daemon) logged(text string) {
 	d.s.t.Helper()
+	d.loggedFrom(0, text)
+}
+
+// loggedFrom is logged for what comes after so many bytes of the log.
+func (d *daemon) loggedFrom(from int, text string) {
+	d.s.t.Helper()
 	d.s.must(lab.Until(d.s.ctx, "the daemon logs "+text, func(context.Context) error {
-		if !strings.Contains(d.Stderr(), text) {
+		if !strings.Contains(d.Stderr()[from:], text) {
 			return fmt.Errorf("its log ends with\n%s", tail(d.Stderr(), 10))
 		}
 		return nil

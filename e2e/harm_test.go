@@ -59,9 +59,9 @@ func TestProductionsCounters(t *testing.T) {
 		s.stop(seen)
 		// Counters follow within a second or so.
 		var got []string
-		s.must(lab.Until(s.ctx, "the flow has counted 50 packets", func(context.Context) error {
+		s.must(lab.Until(s.ctx, "both flows have counted 50 packets", func(context.Context) error {
 			got = production(s)
-			if !strings.HasPrefix(got[0], "n_packets=50,") {
+			if !strings.HasPrefix(got[0], "n_packets=50,") || !strings.HasPrefix(got[1], "n_packets=50,") {
 				return fmt.Errorf("%v", got)
 			}
 			return nil

@@ -259,11 +259,14 @@ func TestHostRate(t *testing.T) {
 	if all < 30 || slow < 1 || two < 2 || two%2 != 0 || two != 2*of("erspan.spanid == 2 && ipv6") {
 		t.Errorf("%d copies, %d of them of the slow session, %d of the one with two collectors", all, slow, two)
 	}
-	var h struct{ Sent, Limited count }
-	s.must(json.Unmarshal([]byte(s.ok("host", "show", "-o", "json")), &h))
-	if h.Limited.Packets < frames || h.Sent.Packets < of("erspan") {
-		t.Errorf("host show: %+v, %d on the wire", h, of("erspan"))
-	}
+	s.must(lab.Until(s.ctx, "host show counts them", func(context.Context) error {
+		var h struct{ Sent, Limited count }
+		s.must(json.Unmarshal([]byte(s.ok("host", "show", "-o", "json")), &h))
+		if h.Limited.Packets < frames || h.Sent.Packets < of("erspan") {
+			return fmt.Errorf("%+v, %d on the wire", h, of("erspan"))
+		}
+		return nil
+	}))
 	s.must(lab.Until(s.ctx, "the counters add up", func(context.Context) error {
 		for name, want := range map[string]uint64{"one": of("erspan.spanid == 1"), "two": two, "slow": of("erspan.spanid == 3")} {
 			// Sent is the sum of the collectors', limited and matched count packets.
