@@ -7,8 +7,8 @@ ifneq ($(SUDO),)
 EXEC := -exec "sudo --preserve-env=PATH,CI,HOME,DOCKER_HOST,BASE,SUITE,OVS_ERSPAN_SEED,OVS_ERSPAN_SOAK"
 endif
 
-.PHONY: all build demo test test-unit test-e2e test-kernel test-containers test-systemd test-systemd-kernel soak lint vulncheck docs bench packages setup setup-containers \
-	try try-down clean
+.PHONY: all build demo test test-unit test-e2e test-kernel test-containers test-systemd test-systemd-kernel soak \
+	lint vulncheck docs bench packages setup setup-containers try try-down clean
 
 all: build
 
@@ -47,7 +47,7 @@ test-kernel: setup
 test-containers: setup-containers build
 	cd e2e/containers && $(GO) test -count=1 $(EXEC) -timeout 20m .
 
-# The packages under a real systemd: in a container, in userspace; and (four minutes where KVM does not work) in a virtual
+# The packages under a real systemd: in a container, in userspace; and (four to six minutes where KVM does not work) in a virtual
 # machine, on the kernel's datapath.
 test-systemd: setup-containers
 	scripts/test-systemd.sh container

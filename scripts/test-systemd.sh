@@ -6,7 +6,7 @@
 #   SUITE=trixie                         another release than this machine's, so another systemd and Open vSwitch
 #
 # The machine's file system is in memory and seen by nobody else; machine, file system and processes end with this script,
-# however it ends. (SIGKILL leaves an empty cgroup and a directory in /tmp.)
+# however it ends. (SIGKILL leaves empty cgroups and a directory in /tmp.)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,7 +32,7 @@ fi
 
 # What the machine is made of; see below.
 probe='mount --make-rprivate / && mount -t tmpfs tmpfs /run && [ "$1" = vm ] || { [ -c /dev/net/tun ] &&
-  mount -t cgroup2 cgroup2 /sys/fs/cgroup && mkdir /sys/fs/cgroup/ovs-erspan-test && rmdir /sys/fs/cgroup/ovs-erspan-test; }'
+  mount -t cgroup2 cgroup2 /sys/fs/cgroup && rmdir "$(mktemp -d /sys/fs/cgroup/ovs-erspan-test.XXXXXX)"; }'
 reason=$("${root[@]}" unshare --mount --pid --fork --mount-proc bash -c "$probe" probe "$kind" 2>&1) ||
   left_out "namespaces, cgroups or /dev/net/tun are not to be had here: $reason"
 
@@ -102,8 +102,7 @@ UNIT
 fi
 
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-cgroup=/sys/fs/cgroup/ovs-erspan-test.$$
-mkdir $cgroup
+cgroup=$(mktemp -d /sys/fs/cgroup/ovs-erspan-test.XXXXXX)
 echo $$ >$cgroup/cgroup.procs
 log=/run/log
 TERM=dumb systemd-nspawn --quiet --register=no --keep-unit --private-network --bind=/dev/net/tun --directory=$tree --boot \
@@ -115,5 +114,5 @@ code=$(tr -d "\r" <$log | sed -n "s/^vm-exit: //p")
 exit $code
 '
 # Not exec: the directory has to go.
-"${root[@]}" env ${CI:+CI="$CI"} unshare --mount --pid --fork --kill-child --mount-proc \
+"${root[@]}" env ${CI:+CI="$CI"} setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc \
   bash -c "$machine" machine "$kind" "$work" "$archive" "$kernel"
