@@ -124,6 +124,9 @@ func TestDeadCollector(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, u := mirroredUnderlay(t, tt.collectors, tt.gateway)
+			if err := s.answers(); err != nil {
+				t.Fatalf("ovs-vswitchd no longer answers: %v", err)
+			}
 			if state, reason := s.state("one"); state != "Degraded" || reason != "NoNeighbor" {
 				t.Errorf("the collector does not answer: %s, %s", state, reason)
 			}
