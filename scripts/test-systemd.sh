@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 kind=${1:-}
 say() { echo "systemd: $*" >&2; }
-left_out() { # where a machine cannot be had, that is no failure, but in CI
+left_out() { # what can be installed has to be there in CI
   say "THE SYSTEMD TIER IS LEFT OUT: $*"
   [ "${CI:-}" = true ] && exit 1 || exit 0
 }
@@ -33,8 +33,11 @@ fi
 # What the machine is made of; see below.
 probe='mount --make-rprivate / && mount -t tmpfs tmpfs /run && [ "$1" = vm ] || { [ -c /dev/net/tun ] &&
   mount -t cgroup2 cgroup2 /sys/fs/cgroup && rmdir "$(mktemp -d /sys/fs/cgroup/ovs-erspan-test.XXXXXX)"; }'
-reason=$("${root[@]}" unshare --mount --pid --fork --mount-proc bash -c "$probe" probe "$kind" 2>&1) ||
-  left_out "namespaces, cgroups or /dev/net/tun are not to be had here: $reason"
+reason=$("${root[@]}" unshare --mount --pid --fork --mount-proc bash -c "$probe" probe "$kind" 2>&1) || {
+  # Nobody can install this: it is the machine's, or its owner's, decision.
+  say "THE SYSTEMD TIER IS LEFT OUT: namespaces, cgroups or /dev/net/tun are not to be had here: $reason"
+  exit 0
+}
 
 work=$(mktemp -d)
 trap '"${root[@]}" rm -rf "$work"' EXIT
