@@ -47,7 +47,7 @@ test-kernel: setup
 test-containers: setup-containers build
 	cd e2e/containers && $(GO) test -count=1 $(EXEC) -timeout 20m .
 
-# The packages under a real systemd: in a container, in userspace; and (four to six minutes where KVM does not work) in a virtual
+# The packages under a real systemd: in a container, in userspace; and (two to six minutes where KVM does not work) in a virtual
 # machine, on the kernel's datapath.
 test-systemd: setup-containers
 	scripts/test-systemd.sh container
