@@ -192,7 +192,7 @@ func (s *scene) ping(from *lab.Node, to string, n int) {
 	r, err := lab.Ping(s.ctx, from, netip.MustParseAddr(to), lab.PingOptions{Count: n, Interval: 10 * time.Millisecond, Wait: 10 * time.Second})
 	s.must(err)
 	if r.Received != n {
-		s.t.Fatalf("%d of %d pings from %s to %s were answered", r.Received, n, from, to)
+		s.t.Fatalf("%d of %d pings from %s to %s were answered:\n%s", r.Received, n, from, to, r.Output)
 	}
 }
 
