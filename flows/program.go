@@ -184,10 +184,8 @@ func Build(in Input) Program {
 		if !pl.findTapBridge(in.State, datapath, taken, pl.sourcePortNames(datapath)) || !pl.findMeter(in, datapath) || !pl.findCollectors(in, datapath, foreign) {
 			continue
 		}
-		if datapath == "system" && slices.ContainsFunc(pl.out.Collectors, pl.cuts) {
-			if !pl.segment(in.Devices, taken) {
-				continue
-			}
+		if datapath == "system" && slices.ContainsFunc(pl.out.Collectors, pl.cuts) && !pl.segment(in.Devices, taken) {
+			continue
 		}
 		if err := limits.admit(pl); err != nil {
 			fail(out, err.reason, err.text)
@@ -212,10 +210,9 @@ func Build(in Input) Program {
 // acceptedFirst is the order in which sessions get what there is only so much of: mirrors, the per-packet budget, the one
 // ERSPAN version of the kernel's datapath.
 func acceptedFirst(sessions []session.Stored) []session.Stored {
-	rank := map[bool]int{true: 0, false: 1}
-	return slices.SortedStableFunc(slices.Values(sessions), func(a, b session.Stored) int {
-		return cmp.Compare(rank[a.Accepted], rank[b.Accepted])
-	})
+	first := slices.DeleteFunc(slices.Clone(sessions), func(s session.Stored) bool { return !s.Accepted })
+	rest := slices.DeleteFunc(slices.Clone(sessions), func(s session.Stored) bool { return s.Accepted })
+	return append(first, rest...)
 }
 
 func fail(out *Outcome, reason, message string) {

@@ -49,7 +49,10 @@ func KnownVeths(state State, p Program) []Veth {
 	for _, b := range state.Bridges {
 		for name, port := range b.Ports {
 			// Either end will do: somebody may have deleted the other's row.
-			v, named := VethOf(strings.TrimSuffix(name, "-t") + map[bool]string{true: "-p"}[strings.HasSuffix(name, "-t")])
+			if end, isTap := strings.CutSuffix(name, "-t"); isTap {
+				name = end + "-p"
+			}
+			v, named := VethOf(name)
 			if named && Ours(port.ExternalIDs) && len(port.Interfaces) == 1 && port.Interfaces[0].Type == "" {
 				known[v] = true
 			}

@@ -1,7 +1,6 @@
 package ovsdb
 
 import (
-	"encoding/json"
 	"sync"
 
 	"github.com/ovs-erspan/ovs-erspan/session"
@@ -11,17 +10,17 @@ import (
 // again and again, and reading a thousand sessions takes longer than planning for them.
 type memo struct {
 	mu       sync.Mutex
-	sessions map[string]readEntry // by key
-	statuses map[string]readStatus
+	sessions map[string]sessionEntry // by key
+	statuses map[string]statusEntry
 }
 
-type readEntry struct {
+type sessionEntry struct {
 	text   string
 	stored session.Stored
 	err    error
 }
 
-type readStatus struct {
+type statusEntry struct {
 	text   string
 	status session.Status
 	ok     bool
@@ -30,13 +29,13 @@ type readStatus struct {
 // begin returns a reader of one version of the store. What that version does not have is forgotten.
 func (m *memo) begin() *memoReader {
 	m.mu.Lock()
-	return &memoReader{m, make(map[string]readEntry, len(m.sessions)), make(map[string]readStatus, len(m.statuses))}
+	return &memoReader{m, make(map[string]sessionEntry, len(m.sessions)), make(map[string]statusEntry, len(m.statuses))}
 }
 
 type memoReader struct {
 	memo     *memo
-	sessions map[string]readEntry
-	statuses map[string]readStatus
+	sessions map[string]sessionEntry
+	statuses map[string]statusEntry
 }
 
 func (r *memoReader) end() {
@@ -58,18 +57,16 @@ func (r *memoReader) session(key, name, text string) (session.Stored, error) {
 	return e.stored, e.err
 }
 
-// status is false for one that cannot be read.
+// status is readStatus. A nil reader remembers nothing.
 func (r *memoReader) status(key, text string) (session.Status, bool) {
-	if r != nil {
-		if s, ok := r.memo.statuses[key]; ok && s.text == text {
-			r.statuses[key] = s
-			return s.status, s.ok
-		}
+	if r == nil {
+		return readStatus(text)
 	}
-	s := readStatus{text: text}
-	s.ok = json.Unmarshal([]byte(text), &s.status) == nil
-	if r != nil {
-		r.statuses[key] = s
+	e, ok := r.memo.statuses[key]
+	if !ok || e.text != text {
+		e.text = text
+		e.status, e.ok = readStatus(text)
 	}
-	return s.status, s.ok
+	r.statuses[key] = e
+	return e.status, e.ok
 }

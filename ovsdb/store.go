@@ -223,6 +223,15 @@ func readGeneration(text string) (uint64, bool) {
 	return n, true
 }
 
+// readStatus is false for one that cannot be read.
+func readStatus(text string) (session.Status, bool) {
+	var st session.Status
+	if json.Unmarshal([]byte(text), &st) != nil {
+		return session.Status{}, false
+	}
+	return st, true
+}
+
 // readSession reads a session strictly. With an error, the slot is set where it could be read.
 func readSession(name, text string) (session.Stored, error) {
 	if len(text) > session.MaxFileLen {
@@ -328,8 +337,8 @@ func (e edit) empty() bool { return len(e.put) == 0 && len(e.remove) == 0 }
 
 func newEdit(before map[string]string, change func(*session.Wish) error) (edit, error) {
 	// change may alter what it is given, lists and all: nothing is remembered.
-	wish, taken := readSessions(before, nil, func(name string) (st session.Status) {
-		st, _ = (*memoReader)(nil).status(statusPrefix+name, before[statusPrefix+name])
+	wish, taken := readSessions(before, nil, func(name string) session.Status {
+		st, _ := readStatus(before[statusPrefix+name])
 		return st
 	})
 	e := edit{generation: wish.Generation, before: before, put: make(map[string]string)}

@@ -68,7 +68,7 @@ rm -f $tree/etc/dpkg/dpkg.cfg.d/99mmdebstrap
 rm -f $tree/etc/resolv.conf $tree/etc/hostname $tree/etc/machine-id
 echo machine >$tree/etc/hostname
 : >$tree/etc/machine-id
-cp -r "$work/scratch" $tree/root/ovs-erspan-test
+cp -r "$work/scratch" $tree/srv/ovs-erspan-test
 units=$tree/etc/systemd/system
 # A getty would take the console; the others are busy without being asked.
 for unit in console-getty.service serial-getty@ttyS0.service getty.target apt-daily.timer apt-daily-upgrade.timer \
@@ -82,17 +82,17 @@ cat >$units/ovs-erspan-test.service <<UNIT
 After=openvswitch-switch.service
 [Service]
 Environment=HOME=/root
-ExecStart=/root/ovs-erspan-test/run
+ExecStart=/srv/ovs-erspan-test/run
 UNIT
-cat >$tree/root/ovs-erspan-test/run <<RUN
+cat >$tree/srv/ovs-erspan-test/run <<RUN
 #!/bin/sh
 exec >/dev/console 2>&1
-cd /root/ovs-erspan-test
+cd /srv/ovs-erspan-test
 ./systemd.test -test.v -test.timeout 15m
 echo "vm-exit: \$?"
 exec systemctl poweroff --force --force
 RUN
-chmod +x $tree/root/ovs-erspan-test/run
+chmod +x $tree/srv/ovs-erspan-test/run
 
 if [ "$kind" = vm ]; then
   # Open vSwitch 3.1 sees no processor within 10 s of boot (e2e/vm/initramfs.go).

@@ -25,22 +25,20 @@ func Veths(known []flows.Veth) (veths []flows.Veth, others map[string]string, er
 	defer handle.Close()
 	others = map[string]string{}
 	for _, v := range known {
-		var production netlink.Link
-		for _, name := range []string{v.Tap, v.Production} {
-			l, err := handle.LinkByName(name)
-			var missing netlink.LinkNotFoundError
-			switch {
-			case errors.As(err, &missing):
-				production = nil
-			case err != nil:
-				return nil, nil, fmt.Errorf("device %s: %w", name, err)
-			case l.Type() != "veth":
-				production, others[name] = nil, l.Type()
-			default:
-				production = l
+		production, err := linkOf(handle, v.Production)
+		if err != nil {
+			return nil, nil, fmt.Errorf("device %s: %w", v.Production, err)
+		}
+		tap, err := linkOf(handle, v.Tap)
+		if err != nil {
+			return nil, nil, fmt.Errorf("device %s: %w", v.Tap, err)
+		}
+		for _, l := range []netlink.Link{production, tap} {
+			if l != nil && l.Type() != "veth" {
+				others[l.Attrs().Name] = l.Type()
 			}
 		}
-		if production == nil {
+		if production == nil || production.Type() != "veth" {
 			continue
 		}
 		// Both ends are up, and the other end is there. (The operational state says so too, but up to a second later.)
@@ -169,15 +167,22 @@ func DeleteVeth(v flows.Veth) error {
 
 // deleteVeth removes a device, and with it the other end. A device of the name that is no veth is not ours.
 func deleteVeth(handle *netlink.Handle, name string) error {
-	l, err := handle.LinkByName(name)
-	var missing netlink.LinkNotFoundError
+	l, err := linkOf(handle, name)
 	switch {
-	case errors.As(err, &missing):
-		return nil
-	case err != nil:
+	case err != nil || l == nil:
 		return err
 	case l.Type() != "veth":
 		return fmt.Errorf("there is a device of that name which is not ours (%s): remove or rename it", l.Type())
 	}
 	return handle.LinkDel(l)
+}
+
+// linkOf is the device of a name, nil where there is none.
+func linkOf(handle *netlink.Handle, name string) (netlink.Link, error) {
+	l, err := handle.LinkByName(name)
+	var missing netlink.LinkNotFoundError
+	if errors.As(err, &missing) {
+		return nil, nil
+	}
+	return l, err
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // scratch is where scripts/test-systemd.sh puts what the tests need. That it is there tells that this is their machine.
-const scratch = "/root/ovs-erspan-test"
+const scratch = "/srv/ovs-erspan-test"
 
 // patience is how long a test waits for a condition: far longer than it takes, for an emulated machine is slow.
 const patience = 2 * time.Minute

@@ -459,10 +459,14 @@ func gone(t *testing.T, pid int, before []string) {
 // belong to whoever comes first.
 func files(t *testing.T) (all []string) {
 	t.Helper()
-	for _, root := range []string{"/etc", "/usr", "/lib/systemd", "/var", "/run", "/opt", "/srv", "/root"} {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, root := range []string{"/etc", "/usr", "/lib/systemd", "/var", "/run", "/opt", "/srv", home} {
 		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			switch path {
-			case "/var/log", "/var/cache", "/var/lib/dpkg", "/var/lib/apt", "/var/lib/systemd", "/run/systemd", "/run/netns", "/root/.rpmdb", "/var/lib/rpm", scratch:
+			case "/var/log", "/var/cache", "/var/lib/dpkg", "/var/lib/apt", "/var/lib/systemd", "/run/systemd", "/run/netns", "/var/lib/rpm", home + "/.rpmdb", scratch:
 				return fs.SkipDir
 			}
 			// Open vSwitch's own come and go, and a session is left.

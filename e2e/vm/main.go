@@ -215,7 +215,7 @@ const consoleArgs = "console=ttyS0 panic=-1 edd=off"
 func (m machine) qemu(ctx context.Context, args ...string) *exec.Cmd {
 	cpu := map[string]string{"kvm": "host", "tcg": "max"}[m.accel]
 	accel := map[string]string{"kvm": "kvm", "tcg": "tcg,thread=multi"}[m.accel]
-	// Two emulated processors that share what one of ours has left hold each other up, and then packets are lost in between.
+	// With two emulated processors in each of two machines on two of ours, scenarios lost a packet in one run of three.
 	processors := map[string]string{"kvm": "2", "tcg": "1"}[m.accel]
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", append([]string{
 		"-accel", accel, "-cpu", cpu, "-machine", "q35", "-smp", processors, "-m", strconv.Itoa(m.memory),
