@@ -18,7 +18,7 @@ func build(state State, sessions ...session.Stored) Program {
 }
 
 // carryOut makes a state what row changes say, as ovsdb-server and ovs-vswitchd would.
-func carryOut(t *testing.T, state State, c Changes) {
+func carryOut(t testing.TB, state State, c Changes) {
 	t.Helper()
 	for _, op := range slices.Concat(c.Before, c.After, c.Last) {
 		b := state.Bridges[op.Bridge]
