@@ -44,15 +44,18 @@ type Line struct {
 
 // Line renders the flow. With a user's expression in the match it is not yet in canonical form.
 func (f Flow) Line() Line {
-	fields := slices.Clone(f.Match.Fields)
-	if f.Match.Expr != "" {
-		fields = append(fields, f.Match.Expr)
+	match := strings.Join(f.Match.Fields, ",")
+	switch {
+	case match == "":
+		match = f.Match.Expr
+	case f.Match.Expr != "":
+		match += "," + f.Match.Expr
 	}
 	actions := make([]string, len(f.Actions))
 	for i, a := range f.Actions {
 		actions[i] = string(a)
 	}
-	return Line{Table: f.Table, Priority: f.Priority, Cookie: f.Cookie, Match: strings.Join(fields, ","), Actions: strings.Join(actions, ",")}
+	return Line{Table: f.Table, Priority: f.Priority, Cookie: f.Cookie, Match: match, Actions: strings.Join(actions, ",")}
 }
 
 // String is the line as ovs-ofctl(8) reads it in a flow file.
@@ -65,7 +68,9 @@ func (l Line) String() string {
 }
 
 // Key is what makes two lines the same flow for OpenFlow: adding the one replaces the other.
-func (l Line) Key() string { return fmt.Sprintf("%d %d %s", int(l.Table), l.Priority, l.Match) }
+func (l Line) Key() string {
+	return strconv.Itoa(int(l.Table)) + " " + strconv.Itoa(l.Priority) + " " + l.Match
+}
 
 // SortFlows puts flows into the order of the pipeline: table, falling priority, match.
 func SortFlows(flows []Flow) {
@@ -90,22 +95,17 @@ func hexNumber(n uint64) string {
 
 func drop() []Action { return []Action{"drop"} }
 
-func gotoTable(t Table) Action { return Action(fmt.Sprintf("goto_table:%d", int(t))) }
+func gotoTable(t Table) Action { return Action("goto_table:" + strconv.Itoa(int(t))) }
 
 func setField(value, field string) Action {
 	return Action("set_field:" + value + "->" + field)
 }
 
-func setNumber(n uint64, field string) Action {
-	if n == 0 {
-		return setField("0", field)
-	}
-	return setField(hexNumber(n), field)
-}
+func setNumber(n uint64, field string) Action { return setField(hexNumber(n), field) }
 
 // cloneInto hands a copy to a session: the clone keeps what the session's tables change from the next session.
 func cloneInto(t Table, slot uint32) Action {
-	return Action(fmt.Sprintf("clone(%s,resubmit(,%d))", setNumber(uint64(slot), slotRegister), int(t)))
+	return "clone(" + setNumber(uint64(slot), slotRegister) + ",resubmit(," + Action(strconv.Itoa(int(t))) + "))"
 }
 
 // sendTo outputs at most maxLen bytes of the frame to a tunnel towards the collector, in a clone of its own.
@@ -120,11 +120,11 @@ func sendTo(collector netip.Addr, port, maxLen int) Action {
 	if collector.Is6() {
 		field = "tun_ipv6_dst"
 	}
-	output := fmt.Sprintf("output:%d", port)
+	output := "output:" + strconv.Itoa(port)
 	if maxLen > 0 {
-		output = fmt.Sprintf("output(port=%d,max_len=%d)", port, maxLen)
+		output = "output(port=" + strconv.Itoa(port) + ",max_len=" + strconv.Itoa(maxLen) + ")"
 	}
-	return Action(fmt.Sprintf("clone(%s,%s)", setField(collector.String(), field), output))
+	return "clone(" + setField(collector.String(), field) + "," + Action(output) + ")"
 }
 
 func inPort(port int) string { return "in_port=" + strconv.Itoa(port) }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 
 	"github.com/ovs-erspan/ovs-erspan/erspan"
 	"github.com/ovs-erspan/ovs-erspan/session"
@@ -378,6 +379,7 @@ func (pl *planned) namesFree(taken map[string]string, ports []string) bool {
 func (pl *planned) findCollectors(in Input, datapath string, foreign tunnelOwners) bool {
 	s, out := pl.wish, pl.out
 	sendable := 0
+	out.Collectors = slices.Grow(out.Collectors, len(s.Collectors))
 	for _, c := range s.Collectors {
 		co := CollectorOutcome{Address: c, Path: in.Paths[PathKey{Collector: c, Origin: s.Origin}], State: session.Active, Reason: ReasonInForce}
 		pl.judgePath(in.State, datapath, &co)
@@ -442,8 +444,8 @@ func (pl *planned) judgePath(state State, datapath string, co *CollectorOutcome)
 	if co.Address.Is6() {
 		family = "IPv6"
 	}
-	room := fmt.Sprintf("MTU %d of %s less %d for IP, GRE and ERSPAN %s over %s",
-		path.MTU, path.Device, path.MTU-fit, erspan.Version(s.ERSPAN.Version), family)
+	room := "MTU " + strconv.Itoa(path.MTU) + " of " + path.Device + " less " + strconv.Itoa(path.MTU-fit) +
+		" for IP, GRE and ERSPAN " + erspan.Version(s.ERSPAN.Version).String() + " over " + family
 	wanted, fixed := s.Snaplen.Bytes()
 	if s.Snaplen == session.SnaplenOff {
 		wanted, fixed = session.MaxSnaplen, true
@@ -642,8 +644,8 @@ func filterFlows(s session.Stored, next Table) []Flow {
 // collector its address and the output.
 func encapsulateFlow(pl *planned, datapath string) Flow {
 	s := pl.wish
-	var actions []Action
-	actions = append(actions, setNumber(uint64(*s.ERSPAN.SessionID), "tun_id"), setField(fmt.Sprint(s.ERSPAN.Version), "tun_erspan_ver"))
+	actions := make([]Action, 0, 3+len(pl.out.Collectors))
+	actions = append(actions, setNumber(uint64(*s.ERSPAN.SessionID), "tun_id"), setField(strconv.Itoa(s.ERSPAN.Version), "tun_erspan_ver"))
 	if s.ERSPAN.Version == 2 {
 		actions = append(actions, setNumber(uint64(valueOr(s.ERSPAN.HardwareID, 0)), "tun_erspan_hwid"))
 	} else {
