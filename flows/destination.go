@@ -188,7 +188,7 @@ func receiveTunnels(s session.Session, datapath string) []*Port {
 	}
 	var ports []*Port
 	for _, family := range families {
-		t := tunnelFor(session.Session{}, family, datapath)
+		t := tunnelFor(&session.Session{}, family, datapath)
 		if !slices.ContainsFunc(ports, func(p *Port) bool { return p.Name == t.Name }) {
 			ports = append(ports, t)
 		}
@@ -215,7 +215,7 @@ func (pl *planned) oneVersion(datapath string, others []*planned) bool {
 	if datapath != "system" {
 		return true
 	}
-	say := func(s session.Stored) string {
+	say := func(s *session.Stored) string {
 		if s.ERSPAN.Version == 0 {
 			return "any version"
 		}

@@ -24,7 +24,7 @@ func TestHeaderAsksOneVersionOnTheKernel(t *testing.T) {
 		s.ERSPAN.Version = tt.version
 		var asked []string
 		read := 0
-		for _, f := range headerFlows(nil, tt.datapath, []*planned{{wish: s}}) {
+		for _, f := range headerFlows(nil, tt.datapath, []*planned{{wish: &s}}) {
 			if f.Table == TableHeader && f.Cookie.Stage() == StageHeader {
 				read++
 				asked = append(asked, f.Match.Fields...)

@@ -123,15 +123,19 @@ func cloneLimited(tapPort int, t Table, slot uint32) Action {
 
 // findMeter fails a session whose rate cannot be bounded without harm to production.
 func (pl *planned) findMeter(in Input, datapath string) bool {
-	harm, rate := in.Unsafe[datapath], fmt.Sprintf("maxRate %s", pl.wish.MaxRate)
-	if pl.wish.MaxRate.IsZero() {
-		rate = fmt.Sprintf("the host's maxRate %s", pl.wish.HostRate)
+	if !pl.wish.Limited() {
+		return true
 	}
+	harm := in.Unsafe[datapath]
 	if pl.wish.Slot >= passedMeters {
 		harm = fmt.Sprintf("the session's slot, %d, is no meter's number: remove the session and add it again", pl.wish.Slot)
 	}
-	if !pl.wish.Limited() || harm == "" {
+	if harm == "" {
 		return true
+	}
+	rate := fmt.Sprintf("maxRate %s", pl.wish.MaxRate)
+	if pl.wish.MaxRate.IsZero() {
+		rate = fmt.Sprintf("the host's maxRate %s", pl.wish.HostRate)
 	}
 	fail(pl.out, ReasonLimitUnsafe, rate+": "+harm)
 	return false
@@ -139,6 +143,7 @@ func (pl *planned) findMeter(in Input, datapath string) bool {
 
 // buildMeters makes the meters of a tap bridge. The host's rate is shared by those that have source sessions.
 func (tb *TapBridge) buildMeters(sessions []*planned, share int) {
+	hosts := false // its meter is there
 	for _, pl := range sessions {
 		if pl.out.Measured = pl.measures(tb.DatapathType); pl.out.Measured {
 			tb.Meters = append(tb.Meters, countingMeter(pl.wish.Slot))
@@ -147,8 +152,9 @@ func (tb *TapBridge) buildMeters(sessions []*planned, share int) {
 			continue
 		}
 		pl.out.HostLimited = !pl.wish.HostRate.IsZero()
-		tb.Meters = append(tb.Meters, sessionMeters(pl.wish)...)
-		if pl.out.HostLimited && !slices.ContainsFunc(tb.Meters, func(m Meter) bool { return m.ID == hostMeter }) {
+		tb.Meters = append(tb.Meters, sessionMeters(*pl.wish)...)
+		if pl.out.HostLimited && !hosts {
+			hosts = true
 			tb.Meters = append(tb.Meters, meterOf(hostMeter, pl.wish.HostRate.Divided(share)))
 		}
 	}

@@ -143,7 +143,7 @@ type pathTo struct {
 
 // planned is a session on its way through Build.
 type planned struct {
-	wish    session.Stored
+	wish    *session.Stored // of the Input, which stays as it is
 	out     *Outcome
 	bridge  *Bridge
 	wishes  []tapWish
@@ -210,10 +210,16 @@ func Build(in Input) Program {
 
 // acceptedFirst is the order in which sessions get what there is only so much of: mirrors, the per-packet budget, the one
 // ERSPAN version of the kernel's datapath.
-func acceptedFirst(sessions []session.Stored) []session.Stored {
-	first := slices.DeleteFunc(slices.Clone(sessions), func(s session.Stored) bool { return !s.Accepted })
-	rest := slices.DeleteFunc(slices.Clone(sessions), func(s session.Stored) bool { return s.Accepted })
-	return append(first, rest...)
+func acceptedFirst(sessions []session.Stored) []*session.Stored {
+	ordered := make([]*session.Stored, 0, len(sessions))
+	for _, accepted := range []bool{true, false} {
+		for i := range sessions {
+			if s := &sessions[i]; s.Accepted == accepted {
+				ordered = append(ordered, s)
+			}
+		}
+	}
+	return ordered
 }
 
 func fail(out *Outcome, reason, message string) {
@@ -343,7 +349,7 @@ func (pl *planned) sourcePortNames(datapath string) []string {
 		ports = append(ports, production, tap)
 	}
 	for _, c := range pl.wish.Collectors {
-		ports = append(ports, tunnelName(pl.wish.Session, c, datapath))
+		ports = append(ports, tunnelName(&pl.wish.Session, c, datapath))
 	}
 	return ports
 }
@@ -384,8 +390,8 @@ func (pl *planned) findCollectors(in Input, datapath string, foreign tunnelOwner
 		co := CollectorOutcome{Address: c, Path: in.Paths[PathKey{Collector: c, Origin: s.Origin}], State: session.Active, Reason: ReasonInForce}
 		pl.judgePath(in.State, datapath, &co)
 		if co.MaxLen > 0 {
-			co.tunnel = tunnelName(s.Session, c, datapath)
-			if foreign := foreign.sameAs(s.Session, c, datapath); foreign != "" {
+			co.tunnel = tunnelName(&s.Session, c, datapath)
+			if foreign := foreign.sameAs(&s.Session, c, datapath); foreign != "" {
 				co.State, co.Reason, co.MaxLen = session.Failed, ReasonTunnelConflict, 0
 				co.Message = fmt.Sprintf("port %s has the same tunnel key as the one this session needs, and a datapath takes only one: remove it, or give it another local_ip", foreign)
 			} else if text := tunnelError(in.State, out.TapBridge, co.tunnel); text != "" {
@@ -520,7 +526,7 @@ func buildTapBridge(in Input, datapath string, sessions []*planned, share int) *
 			// The guard covers also collectors that nothing is sent to for now: they may come back.
 			guard(PathKey{Collector: co.Address, Origin: pl.wish.Origin}, co.Path)
 			if co.MaxLen > 0 && tunnels[co.tunnel] == nil {
-				tunnels[co.tunnel] = tunnelFor(pl.wish.Session, co.Address, datapath)
+				tunnels[co.tunnel] = tunnelFor(&pl.wish.Session, co.Address, datapath)
 			}
 		}
 	}
@@ -571,13 +577,13 @@ func tapBridgeFlows(tb *TapBridge, sessions []*planned, paths []pathTo) []Flow {
 		first[pl.wish.Slot] = TableEncapsulate
 		if limited[pl.wish.Slot] = pl.out.Limited; pl.out.Limited {
 			first[pl.wish.Slot] = TableLimit
-			all = append(all, limitFlows(pl.wish, pl.copies())...)
+			all = append(all, limitFlows(*pl.wish, pl.copies())...)
 			if pl.out.HostLimited {
 				most = max(most, pl.copies())
 			}
 		}
 		if pl.out.Filtered {
-			all = append(all, filterFlows(pl.wish, first[pl.wish.Slot])...)
+			all = append(all, filterFlows(*pl.wish, first[pl.wish.Slot])...)
 			first[pl.wish.Slot] = TableFilter
 		}
 		all = append(all, encapsulateFlow(pl, tb.DatapathType))

@@ -15,7 +15,7 @@ import (
 // tunnelFor is the tunnel port that a session's copies to a collector leave through. One flow-mode port serves every
 // session of a datapath (on the kernel's, one a family). A session with its own DSCP, TTL or origin has ports of its own:
 // no OpenFlow field sets those (vswitchd.conf.db(5), Interface, "Tunnel Options").
-func tunnelFor(s session.Session, collector netip.Addr, datapath string) *Port {
+func tunnelFor(s *session.Session, collector netip.Addr, datapath string) *Port {
 	kind := "erspan"
 	if datapath == "system" && collector.Is6() {
 		kind = "ip6erspan"
@@ -34,7 +34,7 @@ func tunnelFor(s session.Session, collector netip.Addr, datapath string) *Port {
 }
 
 // tunnelName is the name of tunnelFor's port.
-func tunnelName(s session.Session, collector netip.Addr, datapath string) string {
+func tunnelName(s *session.Session, collector netip.Addr, datapath string) string {
 	switch {
 	case ownTunnel(s):
 		sum := sha256.Sum256([]byte(datapath + "|" + fmt.Sprint(tunnelOptions(s, collector))))
@@ -51,7 +51,7 @@ func tunnelName(s session.Session, collector netip.Addr, datapath string) string
 // have to.
 func AlwaysCuts(tapBridge string) bool { return tapBridge == tapBridgeNames["netdev"] }
 
-func tunnelOptions(s session.Session, collector netip.Addr) map[string]string {
+func tunnelOptions(s *session.Session, collector netip.Addr) map[string]string {
 	options := map[string]string{"remote_ip": "flow", "key": "flow", "erspan_ver": "flow"}
 	if !ownTunnel(s) {
 		return options
@@ -72,7 +72,7 @@ func tunnelOptions(s session.Session, collector netip.Addr) map[string]string {
 
 // ownTunnel tells whether a session needs tunnel ports of its own. The defaults of DSCP and TTL, 0 and 64, are those of
 // the shared port.
-func ownTunnel(s session.Session) bool {
+func ownTunnel(s *session.Session) bool {
 	return s.Origin.IsValid() || s.DSCP != nil && *s.DSCP != 0 || s.TTL != nil && *s.TTL != 64
 }
 
@@ -81,7 +81,7 @@ func ownTunnel(s session.Session) bool {
 type tunnelOwners map[string]string
 
 // sameAs is the port that has the identity of the session's tunnel port to the collector, "" where none has.
-func (o tunnelOwners) sameAs(s session.Session, collector netip.Addr, datapath string) string {
+func (o tunnelOwners) sameAs(s *session.Session, collector netip.Addr, datapath string) string {
 	if len(o) == 0 {
 		return ""
 	}
