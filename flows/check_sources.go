@@ -3,6 +3,7 @@ package flows
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
@@ -18,19 +19,16 @@ func ResolveSources(s session.Session, b *Bridge, exclude ...string) (found []*P
 	if s.Sources.All {
 		return fitSources(b, exclude), nil
 	}
-	byName := map[string]*Port{}
 	for _, source := range s.Sources.Ports {
 		candidates := namedBy(source, b)
 		if len(candidates) != 1 || UnfitSource(candidates[0], b, exclude...) != "" {
 			missing = append(missing, source)
 			continue
 		}
-		byName[candidates[0].Name] = candidates[0]
+		found = append(found, candidates[0])
 	}
-	for _, name := range slices.Sorted(maps.Keys(byName)) {
-		found = append(found, byName[name])
-	}
-	return found, missing
+	slices.SortFunc(found, func(a, b *Port) int { return strings.Compare(a.Name, b.Name) })
+	return slices.Compact(found), missing
 }
 
 func fitSources(b *Bridge, exclude []string) []*Port {
@@ -78,12 +76,16 @@ func UnfitSource(p *Port, b *Bridge, exclude ...string) string {
 	case slices.Contains(exclude, p.Name):
 		return "is where a destination session delivers, which would be mirrored again"
 	}
-	for _, uuid := range slices.Sorted(maps.Keys(b.Mirrors)) {
-		if m := b.Mirrors[uuid]; m.OutputPort == p.Name {
-			return "is the output of mirror " + m.Name + ", and carries nothing but its copies"
+	var mirrors []string // that have it as their output
+	for uuid, m := range b.Mirrors {
+		if m.OutputPort == p.Name {
+			mirrors = append(mirrors, uuid)
 		}
 	}
-	return ""
+	if len(mirrors) == 0 {
+		return ""
+	}
+	return "is the output of mirror " + b.Mirrors[slices.Min(mirrors)].Name + ", and carries nothing but its copies"
 }
 
 func isPatch(p *Port) bool {

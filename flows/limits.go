@@ -96,31 +96,35 @@ func (l *limits) admit(pl *planned) *refusal {
 			bridge, have, MaxMirrors, l.foreign[bridge], len(added), max(0, MaxMirrors-have))}
 	}
 	group := l.group[bridge]
-	was := l.sums[group]
 	if l.taps[bridge] == nil {
 		l.taps[bridge] = map[string]bool{}
 	}
 	for _, key := range added {
 		l.taps[bridge][key] = true
 	}
-	l.sums[group] = was.clone()
-	l.sums[group].add(pl, added)
+	if l.sums[group] == nil {
+		l.sums[group] = &cost{inCopies: map[string]int{}, inResubmits: map[string]int{}, via: map[string]int{}}
+	}
+	sum := l.sums[group]
+	sum.add(pl, added, 1)
+	sum.names = append(sum.names, pl.wish.Name)
 	if worst := l.worst(group, bridge, len(added) > 0); worst != nil {
 		for _, key := range added {
 			delete(l.taps[bridge], key)
 		}
-		l.sums[group] = was
+		sum.add(pl, added, -1)
+		sum.names = sum.names[:len(sum.names)-1]
 		return worst
 	}
 	return nil
 }
 
-// add counts a session's copies and resubmits into the group.
-func (c *cost) add(pl *planned, newTaps []string) {
-	copies := pl.copies()
+// add counts a session's copies and resubmits into the group, or with times -1 out of it.
+func (c *cost) add(pl *planned, newTaps []string, times int) {
+	copies := times * pl.copies()
 	for _, co := range pl.out.Collectors {
 		if co.MaxLen > 0 {
-			c.via[co.Path.Device] += len(pl.wishes)
+			c.via[co.Path.Device] += times * len(pl.wishes)
 		}
 	}
 	resubmits := 1
@@ -131,14 +135,14 @@ func (c *cost) add(pl *planned, newTaps []string) {
 		resubmits++
 	}
 	if !pl.wish.HostRate.IsZero() {
-		resubmits += copies + 1
+		resubmits += pl.copies() + 1
 	}
-	c.names = append(c.names, pl.wish.Name)
 	for _, w := range pl.wishes {
 		r := resubmits
 		if slices.Contains(newTaps, w.key) {
 			r += resubmitsPerTap
 		}
+		r *= times
 		if w.direction != session.Ingress {
 			c.copies += copies
 			c.resubmits += r
@@ -157,7 +161,7 @@ func (l *limits) worst(group, bridge string, newTaps bool) *refusal {
 	touched := []string{group}
 	if newTaps {
 		for name, c := range l.sums {
-			if c != nil && c.via[bridge] > 0 && name != group {
+			if c.via[bridge] > 0 && name != group {
 				touched = append(touched, name)
 			}
 		}
@@ -181,14 +185,6 @@ func (l *limits) worst(group, bridge string, newTaps bool) *refusal {
 		}
 	}
 	return nil
-}
-
-func (c *cost) clone() *cost {
-	if c == nil {
-		return &cost{inCopies: map[string]int{}, inResubmits: map[string]int{}, via: map[string]int{}}
-	}
-	// names only grows, so that a clone can share it: what is appended to one is beyond the end of the other.
-	return &cost{c.copies, c.resubmits, maps.Clone(c.inCopies), maps.Clone(c.inResubmits), maps.Clone(c.via), c.names}
 }
 
 func maxValue(m map[string]int) int {

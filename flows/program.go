@@ -497,7 +497,7 @@ func isNetdevBridge(state State, device string) bool {
 func buildTapBridge(in Input, datapath string, sessions []*planned, share int) *TapBridge {
 	state := in.State
 	tb := &TapBridge{Name: tapBridgeNames[datapath], DatapathType: datapath}
-	wishes := map[uint32][]tapWish{}
+	sources := make(map[uint32]*planned, len(sessions)) // the source sessions by slot
 	tunnels := map[string]*Port{}
 	var paths []pathTo
 	var destinations []*planned
@@ -521,7 +521,7 @@ func buildTapBridge(in Input, datapath string, sessions []*planned, share int) *
 			}
 			continue
 		}
-		wishes[pl.wish.Slot] = pl.wishes
+		sources[pl.wish.Slot] = pl
 		for _, co := range pl.out.Collectors {
 			// The guard covers also collectors that nothing is sent to for now: they may come back.
 			guard(PathKey{Collector: co.Address, Origin: pl.wish.Origin}, co.Path)
@@ -530,7 +530,7 @@ func buildTapBridge(in Input, datapath string, sessions []*planned, share int) *
 			}
 		}
 	}
-	tb.Taps = joinTaps(wishes)
+	tb.Taps = joinTaps(sources)
 	numbers := newPortNumbers(state.Bridges[tb.Name])
 	for _, name := range slices.Sorted(maps.Keys(tunnels)) {
 		t := tunnels[name]
@@ -541,14 +541,13 @@ func buildTapBridge(in Input, datapath string, sessions []*planned, share int) *
 		tap.OFPort, tap.request = numbers.of(tap.TapPort)
 	}
 	buildOutputs(state, tb, destinations, numbers)
-	tapsOf := map[uint32][]*Tap{}
 	for _, tap := range tb.Taps {
 		for _, slot := range tap.Slots {
-			tapsOf[slot] = append(tapsOf[slot], tap)
+			out := sources[slot].out
+			out.Taps = append(out.Taps, tap)
 		}
 	}
 	for _, pl := range sessions {
-		pl.out.Taps = tapsOf[pl.wish.Slot]
 		pl.out.Filtered = len(pl.wish.Match) > 0
 		for i := range pl.out.Collectors {
 			if co := &pl.out.Collectors[i]; co.MaxLen > 0 {
@@ -557,15 +556,29 @@ func buildTapBridge(in Input, datapath string, sessions []*planned, share int) *
 		}
 	}
 	tb.buildMeters(sessions, share)
-	tb.Flows = tapBridgeFlows(tb, sessions, paths)
+	tb.Flows = tapBridgeFlows(tb, sessions, sources, paths)
 	return tb
 }
 
-// tapBridgeFlows are all flows of a tap bridge.
-func tapBridgeFlows(tb *TapBridge, sessions []*planned, paths []pathTo) []Flow {
-	first := map[uint32]Table{}
-	limited := map[uint32]bool{}
-	var all []Flow
+// firstTable is the first table that copies for a source session go through after the guard.
+func (pl *planned) firstTable() Table {
+	if pl.out.Filtered {
+		return TableFilter
+	}
+	return pl.afterFilter()
+}
+
+// afterFilter is the table after its filter rules.
+func (pl *planned) afterFilter() Table {
+	if pl.out.Limited {
+		return TableLimit
+	}
+	return TableEncapsulate
+}
+
+// tapBridgeFlows are all flows of a tap bridge; sources are the source sessions by slot.
+func tapBridgeFlows(tb *TapBridge, sessions []*planned, sources map[uint32]*planned, paths []pathTo) []Flow {
+	all := make([]Flow, 0, len(sessions)+3*len(tb.Taps)) // mostly enough
 	var received []*planned
 	most := 0
 	for _, pl := range sessions {
@@ -574,27 +587,25 @@ func tapBridgeFlows(tb *TapBridge, sessions []*planned, paths []pathTo) []Flow {
 			all = append(all, terminateFlows(pl, tb.DatapathType)...)
 			continue
 		}
-		first[pl.wish.Slot] = TableEncapsulate
-		if limited[pl.wish.Slot] = pl.out.Limited; pl.out.Limited {
-			first[pl.wish.Slot] = TableLimit
+		if pl.out.Limited {
 			all = append(all, limitFlows(*pl.wish, pl.copies())...)
 			if pl.out.HostLimited {
 				most = max(most, pl.copies())
 			}
 		}
 		if pl.out.Filtered {
-			all = append(all, filterFlows(*pl.wish, first[pl.wish.Slot])...)
-			first[pl.wish.Slot] = TableFilter
+			all = append(all, filterFlows(*pl.wish, pl.afterFilter())...)
 		}
 		all = append(all, encapsulateFlow(pl, tb.DatapathType))
 	}
 	all = append(all, hostLimitFlows(most)...)
 	for _, tap := range tb.Taps {
 		all = append(all, tap.flows(tb.DatapathType, func(slot uint32) Action {
-			if limited[slot] {
-				return cloneLimited(tap.OFPort, first[slot], slot)
+			pl := sources[slot]
+			if pl.out.Limited {
+				return cloneLimited(tap.OFPort, pl.firstTable(), slot)
 			}
-			return cloneInto(first[slot], slot)
+			return cloneInto(pl.firstTable(), slot)
 		})...)
 	}
 	if len(received) > 0 {

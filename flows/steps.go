@@ -42,7 +42,7 @@ func RowChanges(state State, p Program) Changes {
 			if mirrors[tap.Bridge] == nil {
 				mirrors[tap.Bridge] = map[string]*Tap{}
 			}
-			mirrors[tap.Bridge][tap.mirror().Name] = tap
+			mirrors[tap.Bridge][tap.MirrorName()] = tap
 		}
 		for _, o := range tb.Outputs {
 			want(tb.Name, o)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/ovs-erspan/ovs-erspan/session"
@@ -45,7 +46,7 @@ type tapWish struct {
 // tapKey identifies a tap by what was wished, not by the ports that happen to be there: a port that goes and comes back
 // finds the same tap.
 func tapKey(w tapWish) string {
-	key := fmt.Sprintf("%s|%s|%v|%s|%d", w.bridge, w.selector, w.vlans, w.direction, w.strip)
+	key := w.bridge + "|" + w.selector + "|" + fmt.Sprint(w.vlans) + "|" + string(w.direction) + "|" + strconv.Itoa(w.strip)
 	if w.segmented {
 		key += "|segmented"
 	}
@@ -89,12 +90,12 @@ func tapWishes(s session.Session, ports []*Port) []tapWish {
 		byStrip[vid] = append(byStrip[vid], p.Name)
 	}
 	var wishes []tapWish
+	vlans := slices.Sorted(slices.Values(s.VLANs))
 	for _, strip := range slices.Sorted(maps.Keys(byStrip)) {
+		names := byStrip[strip]
+		slices.Sort(names)
 		for _, d := range directions {
-			w := tapWish{
-				bridge: s.Bridge, selector: selector, ports: slices.Sorted(slices.Values(byStrip[strip])),
-				vlans: slices.Sorted(slices.Values(s.VLANs)), direction: d, strip: strip,
-			}
+			w := tapWish{bridge: s.Bridge, selector: selector, ports: names, vlans: vlans, direction: d, strip: strip}
 			w.key = tapKey(w)
 			wishes = append(wishes, w)
 		}
@@ -129,10 +130,10 @@ func portID(key string) string {
 }
 
 // joinTaps makes the taps of all sessions of one tap bridge, sessions with the same wish on one.
-func joinTaps(wishes map[uint32][]tapWish) []*Tap {
+func joinTaps(bySlot map[uint32]*planned) []*Tap {
 	byKey := map[string]*Tap{}
-	for _, slot := range slices.Sorted(maps.Keys(wishes)) {
-		for _, w := range wishes[slot] {
+	for _, slot := range slices.Sorted(maps.Keys(bySlot)) {
+		for _, w := range bySlot[slot].wishes {
 			tap := byKey[w.key]
 			if tap == nil {
 				tap = &Tap{Key: w.key, Bridge: w.bridge, Ports: w.ports, VLANs: w.vlans, Direction: w.direction, Strip: w.strip, Segmented: w.segmented}
@@ -150,7 +151,7 @@ func joinTaps(wishes map[uint32][]tapWish) []*Tap {
 // mirror is the tap's row on the production bridge.
 func (t *Tap) mirror() *Mirror {
 	m := &Mirror{
-		Name:        "ovs-erspan-" + strings.TrimSuffix(strings.TrimPrefix(t.ProductionPort, "es-"), "-p"),
+		Name:        t.MirrorName(),
 		SelectVLAN:  t.VLANs,
 		OutputPort:  t.ProductionPort,
 		ExternalIDs: map[string]string{OwnerKey: "tap", tapIDKey: t.Key},
@@ -165,7 +166,9 @@ func (t *Tap) mirror() *Mirror {
 }
 
 // MirrorName is the name of the tap's Mirror on the production bridge.
-func (t *Tap) MirrorName() string { return t.mirror().Name }
+func (t *Tap) MirrorName() string {
+	return "ovs-erspan-" + strings.TrimSuffix(strings.TrimPrefix(t.ProductionPort, "es-"), "-p")
+}
 
 // tapIDKey is the key in external_ids under which a tap's rows carry its key, for whoever reads the rows.
 const tapIDKey = "ovs-erspan-tap"

@@ -141,10 +141,14 @@ func tunnelKey(i *Interface) string {
 // tunnelError is what ovs-vswitchd says against our tunnel port, "" where all is well or it is not there yet.
 func tunnelError(state State, bridge, port string) string {
 	b := state.Bridges[bridge]
-	if b == nil || b.Ports[port] == nil {
+	if b == nil {
 		return ""
 	}
-	for _, i := range b.Ports[port].Interfaces {
+	p := b.Ports[port]
+	if p == nil {
+		return ""
+	}
+	for _, i := range p.Interfaces {
 		if i.Error != "" {
 			return i.Error
 		}

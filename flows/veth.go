@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -16,11 +15,12 @@ type Veth struct {
 	Production, Tap string // the names of its ends
 }
 
-var vethName = regexp.MustCompile(`^es-[0-9a-f]{10}-p$`)
-
 // VethOf is the pair that a device is the production side of, by its name; ok is false where the name is not one of ours.
 func VethOf(device string) (v Veth, ok bool) {
-	return Veth{Production: device, Tap: strings.TrimSuffix(device, "p") + "t"}, vethName.MatchString(device)
+	id, isName := strings.CutPrefix(device, "es-")
+	id, isProduction := strings.CutSuffix(id, "-p")
+	ok = isName && isProduction && len(id) == 10 && strings.Trim(id, "0123456789abcdef") == "" // see patchNames
+	return Veth{Production: device, Tap: strings.TrimSuffix(device, "p") + "t"}, ok
 }
 
 // String says it as `plan` shows it.
