@@ -75,6 +75,21 @@ func (d *DB) Statuses() (map[string]session.Status, error) {
 	return readStatuses(root.ExternalIDs, nil), nil
 }
 
+// StatusesOf are the statuses of those sessions alone.
+func (d *DB) StatusesOf(names []string) (map[string]session.Status, error) {
+	root, err := d.root()
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]session.Status, len(names))
+	for _, name := range names {
+		if status, ok := readStatus(root.ExternalIDs[statusPrefix+name]); ok {
+			all[name] = status
+		}
+	}
+	return all, nil
+}
+
 // readWish reads the keys of the store.
 func readWish(externalIDs map[string]string, reader *memoReader) session.Wish {
 	statuses := readStatuses(externalIDs, reader)

@@ -18,6 +18,9 @@ import (
 type edit struct {
 	// change alters the wish and names the sessions that it added or altered, which are then checked.
 	change func(w *session.Wish) (touched []string, err error)
+	// about are, once it is made, the sessions whose statuses the command tells: reading a thousand takes its time. Where it
+	// is nil, all are.
+	about func() []string
 	// acceptMissing takes sources that are not there as Pending, without asking each session.
 	acceptMissing bool
 	// renewIdentities notes anew who is behind the sources, as the user named them again.
@@ -43,8 +46,8 @@ func (h *host) makeAndTell(ctx context.Context, e edit, tell func(status map[str
 	return tell(h.make(ctx, e))
 }
 
-// make checks the edit, stores it, and sees to it that it is in force. It returns the sessions' statuses by name, nil
-// with noWait.
+// make checks the edit, stores it, and sees to it that it is in force. It returns the statuses by name, at least of the
+// sessions that it is about; nil with noWait.
 func (h *host) make(ctx context.Context, e edit) (map[string]session.Status, error) {
 	stops := true // it only takes away
 	change := e.change
@@ -58,7 +61,7 @@ func (h *host) make(ctx context.Context, e edit) (map[string]session.Status, err
 		return nil, err
 	}
 	h.reached("stored")
-	status, failed, err := h.enforce(ctx, generation, stops)
+	status, failed, err := h.enforce(ctx, generation, stops, e.about)
 	if err == nil && stops && len(failed) > 0 {
 		// What is added tells by its state whether it is in force; what is gone cannot.
 		err = fmt.Errorf("copies may go on: %s", strings.Join(failed, "; "))
@@ -80,6 +83,7 @@ func (h *host) store(ctx context.Context, e edit) (uint64, error) {
 		if err := h.check(ctx, w, was, touched, e); err != nil {
 			return refuse(err)
 		}
+		h.altered = named(w.Sessions, touched)
 		return nil
 	})
 }
@@ -98,16 +102,17 @@ func (h *host) check(ctx context.Context, w *session.Wish, was []session.Stored,
 	if len(touched) == 0 {
 		return nil // nothing is added or altered: stopping is never refused
 	}
-	view, err := h.view()
+	view, err := h.view(named(w.Sessions, touched))
 	if err != nil {
 		return err
 	}
 	var faults []error
 	var owners []string // of the expressions
 	var rules []session.Expression
+	isTouched := setOf(touched)
 	for i := range w.Sessions {
 		s := &w.Sessions[i]
-		if !slices.Contains(touched, s.Name) {
+		if !isTouched[s.Name] {
 			continue
 		}
 		if err := s.Validate(); err != nil {
@@ -194,8 +199,11 @@ func unsafeRate(s session.Stored, datapath, harm string) error {
 
 // renewRound has a session that gets its first limit of packets or bytes count from now on.
 func renewRound(s *session.Stored, was []session.Stored) {
+	if !s.Bounded() {
+		return
+	}
 	i := slices.IndexFunc(was, func(o session.Stored) bool { return o.Name == s.Name })
-	if i >= 0 && s.Bounded() && !was[i].Bounded() {
+	if i >= 0 && !was[i].Bounded() {
 		s.Round++
 		s.Used = session.Used{}
 	}
@@ -204,12 +212,7 @@ func renewRound(s *session.Stored, was []session.Stored) {
 // checkLimits refuses rates that this Open vSwitch cannot bound without harm to production, which is tested on it. A dry run
 // makes no test.
 func (h *host) checkLimits(ctx context.Context, w *session.Wish, touched []string, dryRun bool) error {
-	var limited []session.Stored
-	for _, s := range w.Sessions {
-		if slices.Contains(touched, s.Name) && s.Limited() {
-			limited = append(limited, s)
-		}
-	}
+	limited := slices.DeleteFunc(named(w.Sessions, touched), func(s session.Stored) bool { return !s.Limited() })
 	if dryRun || len(limited) == 0 {
 		return nil
 	}
@@ -287,9 +290,10 @@ func (h *host) checkPlan(ctx context.Context, w *session.Wish, was []session.Sto
 // checkOthers refuses a change that would push another session out.
 func (h *host) checkOthers(ctx context.Context, was []session.Stored, touched []string, after flows.Program) error {
 	var suspects []string
+	isTouched := setOf(touched)
 	for _, s := range was {
 		out := after.Outcomes[s.Name]
-		if out != nil && out.State == session.Failed && !slices.Contains(touched, s.Name) {
+		if out != nil && out.State == session.Failed && !isTouched[s.Name] {
 			suspects = append(suspects, s.Name)
 		}
 	}
@@ -323,6 +327,20 @@ func completeWish(w *session.Wish) error {
 		w.Sessions[i].Session = all[i]
 	}
 	return nil
+}
+
+// named are those of the sessions that have one of the names.
+func named(sessions []session.Stored, names []string) []session.Stored {
+	is := setOf(names)
+	return slices.DeleteFunc(slices.Clone(sessions), func(s session.Stored) bool { return !is[s.Name] })
+}
+
+func setOf(names []string) map[string]bool {
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[name] = true
+	}
+	return set
 }
 
 func specs(stored []session.Stored) []session.Session {

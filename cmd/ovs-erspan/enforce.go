@@ -15,12 +15,12 @@ import (
 const lockRetry = 100 * time.Millisecond
 
 // enforce sees to it that the generation is in force: by reconciling, or, where another process does that, by waiting for
-// it. It returns each session's status, and what is wrong with bridges that could not be programmed.
+// it. It returns the statuses, at least of the sessions that it is about, and what is wrong with bridges that could not be programmed.
 //
 // What only stops copies (stops) waits for no daemon that hangs, but is done in spite of its lock: whatever of an older wish
 // the daemon does when it goes on, it undoes again, because it finds this generation then, and a row that changed under it
 // it does not touch (controller.Stale).
-func (h *host) enforce(ctx context.Context, generation uint64, stops bool) (status map[string]session.Status, failed []string, err error) {
+func (h *host) enforce(ctx context.Context, generation uint64, stops bool, about func() []string) (status map[string]session.Status, failed []string, err error) {
 	for {
 		held, err := tryLock(h.app.rundir)
 		if err == nil {
@@ -35,7 +35,7 @@ func (h *host) enforce(ctx context.Context, generation uint64, stops bool) (stat
 		err = h.db.AwaitInForce(wait, generation)
 		cancel()
 		if err == nil {
-			status, err := h.db.Statuses()
+			status, err := h.statuses(about)
 			return status, nil, err
 		}
 		if !errors.Is(err, context.DeadlineExceeded) {
@@ -50,7 +50,7 @@ func (h *host) enforce(ctx context.Context, generation uint64, stops bool) (stat
 			return nil, nil, fmt.Errorf("the daemon (process %d) holds %s and has given no sign of life for %s: it hangs; restart it (systemctl restart ovs-erspan)",
 				d.PID, lockName, time.Since(d.At).Round(time.Second))
 		case isDaemon && d.Reconciled >= generation && len(d.Failed) > 0:
-			status, err := h.db.Statuses()
+			status, err := h.statuses(about)
 			return status, slices.Sorted(maps.Values(d.Failed)), err
 		case ctx.Err() != nil && isDaemon && d.Trouble != "":
 			return nil, nil, fmt.Errorf("the daemon (process %d) goes on trying: %s: %w", d.PID, d.Trouble, ctx.Err())
@@ -69,4 +69,12 @@ func (h *host) reconcile(ctx context.Context) (status map[string]session.Status,
 		failed = append(failed, result.Failed[bridge].Error())
 	}
 	return result.Status, failed, err
+}
+
+// statuses are those of the sessions, nil for all, as they were last reported.
+func (h *host) statuses(about func() []string) (map[string]session.Status, error) {
+	if about == nil {
+		return h.db.Statuses()
+	}
+	return h.db.StatusesOf(about())
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/controller"
 	"github.com/ovs-erspan/ovs-erspan/flows"
 	"github.com/ovs-erspan/ovs-erspan/openflow"
 	"github.com/ovs-erspan/ovs-erspan/ovsdb"
+	"github.com/ovs-erspan/ovs-erspan/session"
 	"github.com/ovs-erspan/ovs-erspan/underlay"
 	"github.com/ovs-erspan/ovs-erspan/vswitchd"
 )
@@ -20,6 +22,8 @@ type host struct {
 	db         *ovsdb.DB
 	ofctl      *openflow.Client
 	controller *controller.Controller
+	// altered are the sessions that this command added or altered, as they are stored now.
+	altered []session.Stored
 	// unattended is set when this command itself put a change in force: no daemon runs.
 	unattended bool
 }
@@ -53,8 +57,9 @@ func newController(rundir string, db *ovsdb.DB, ofctl *openflow.Client) *control
 	}
 }
 
-// view is the host as checks see it.
-func (h *host) view() (flows.Host, error) {
+// view is the host as checks of the sessions see it. The kernel's devices, of which there may be thousands, matter to
+// deliveries only.
+func (h *host) view(sessions []session.Stored) (flows.Host, error) {
 	state, err := h.db.State()
 	if err != nil {
 		return flows.Host{}, err
@@ -63,8 +68,11 @@ func (h *host) view() (flows.Host, error) {
 	if err != nil {
 		return flows.Host{}, err
 	}
-	devices, err := underlay.Devices()
-	return flows.Host{State: state, LocalAddrs: local, Devices: devices}, err
+	view := flows.Host{State: state, LocalAddrs: local}
+	if slices.ContainsFunc(sessions, func(s session.Stored) bool { return s.Type == session.Destination }) {
+		view.Devices, err = underlay.Devices()
+	}
+	return view, err
 }
 
 // kernel is the underlay as the running kernel tells it.

@@ -76,7 +76,7 @@ func (h *host) report(status map[string]session.Status, done string, noWait bool
 		return nil
 	}
 	if !h.app.quietNotes() {
-		h.noteCosts(names)
+		h.noteCosts()
 	}
 	return inForce(status, names)
 }
@@ -86,22 +86,16 @@ func (a *app) quietNotes() bool { return a.output == "json" || a.output == "yaml
 
 // noteCosts tells people, on standard error, what they may not expect: what a match costs production, and that nobody
 // keeps the session in force.
-func (h *host) noteCosts(names []string) {
+func (h *host) noteCosts() {
 	if h.unattended {
 		fmt.Fprintln(h.app.err, "note: no daemon is running to keep this in force when ports, routes or Open vSwitch come and go: 'ovs-erspan run' is one")
 	}
-	wish, err := h.db.Wish()
-	if err != nil {
-		return
-	}
-	for _, name := range names {
-		if i, err := find(&wish, name); err == nil {
-			if h.unattended && wish.Sessions[i].Bounded() {
-				fmt.Fprintf(h.app.err, "note: session %q ends after so many packets or bytes only where somebody looks at its counters: that is the daemon; without it each command that changes something does, and 'ovs-erspan run --once'\n", name)
-			}
-			if fields := narrowing(wish.Sessions[i].Session); fields != "" {
-				fmt.Fprintf(h.app.err, "note: matching %s puts it into production's megaflows too: more of them, and more upcalls (docs/cost.md)\n", fields)
-			}
+	for _, s := range h.altered {
+		if h.unattended && s.Bounded() {
+			fmt.Fprintf(h.app.err, "note: session %q ends after so many packets or bytes only where somebody looks at its counters: that is the daemon; without it each command that changes something does, and 'ovs-erspan run --once'\n", s.Name)
+		}
+		if fields := narrowing(s.Session); fields != "" {
+			fmt.Fprintf(h.app.err, "note: matching %s puts it into production's megaflows too: more of them, and more upcalls (docs/cost.md)\n", fields)
 		}
 	}
 }

@@ -53,7 +53,7 @@ packet is missed.`,
 
 func addSession(ctx context.Context, h *host, s session.Session, mayExist, noWait, dryRun bool) error {
 	return h.makeAndTell(ctx, edit{
-		noWait: noWait, dryRun: dryRun, renewIdentities: true,
+		noWait: noWait, dryRun: dryRun, renewIdentities: true, about: func() []string { return []string{s.Name} },
 		change: func(w *session.Wish) ([]string, error) {
 			delete(w.Broken, s.Name)
 			i, err := find(w, s.Name)

@@ -55,7 +55,8 @@ func switchSessions(ctx context.Context, h *host, names []string, all, disabled,
 		word = "disabled"
 	}
 	var touched []string
-	return h.makeAndTell(ctx, edit{noWait: noWait, dryRun: dryRun, acceptMissing: true, change: func(w *session.Wish) ([]string, error) {
+	about := func() []string { return touched }
+	return h.makeAndTell(ctx, edit{noWait: noWait, dryRun: dryRun, acceptMissing: true, about: about, change: func(w *session.Wish) ([]string, error) {
 		touched = nil
 		if all {
 			for i := range w.Sessions {

@@ -40,7 +40,8 @@ func newSessionRemoveCommand(a *app) *cobra.Command {
 
 func removeSessions(ctx context.Context, h *host, names []string, ifExists, noWait, dryRun bool) error {
 	var removed []string
-	return h.makeAndTell(ctx, edit{noWait: noWait, dryRun: dryRun, change: func(w *session.Wish) ([]string, error) {
+	about := func() []string { return nil }
+	return h.makeAndTell(ctx, edit{noWait: noWait, dryRun: dryRun, about: about, change: func(w *session.Wish) ([]string, error) {
 		removed = nil
 		for _, name := range names {
 			if _, broken := w.Broken[name]; broken {

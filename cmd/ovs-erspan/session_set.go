@@ -42,7 +42,7 @@ packet meanwhile. A list that is given replaces the old one; --add-… and --rem
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
 				return h.makeAndTell(ctx, edit{
-					noWait: noWait, dryRun: dryRun,
+					noWait: noWait, dryRun: dryRun, about: func() []string { return args },
 					// Naming the sources again is how a user says that a new owner of a port is meant.
 					renewIdentities: cmd.Flags().Changed("source"),
 					change: func(w *session.Wish) ([]string, error) {
