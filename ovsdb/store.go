@@ -238,15 +238,6 @@ func readGeneration(text string) (uint64, bool) {
 	return n, true
 }
 
-// readStatus is false for one that cannot be read.
-func readStatus(text string) (session.Status, bool) {
-	var st session.Status
-	if json.Unmarshal([]byte(text), &st) != nil {
-		return session.Status{}, false
-	}
-	return st, true
-}
-
 // readSession reads a session strictly. With an error, the slot is set where it could be read.
 func readSession(name, text string) (session.Stored, error) {
 	if len(text) > session.MaxFileLen {
@@ -559,7 +550,7 @@ func (d *DB) Report(ctx context.Context, inForce uint64, status map[string]sessi
 		if _, ok := before[sessionPrefix+name]; !ok {
 			continue
 		}
-		if after[statusPrefix+name], err = canonical(s); err != nil {
+		if after[statusPrefix+name], err = writeStatus(s); err != nil {
 			return fmt.Errorf("status of session %q: %w", name, err)
 		}
 	}
