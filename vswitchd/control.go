@@ -151,15 +151,15 @@ func (c *Client) WaitRevalidated(ctx context.Context, touch func(context.Context
 }
 
 // awake waits for done and keeps ovs-vswitchd's main loop awake meanwhile: that loop answers revalidator/wait, but the end
-// of a round does not wake it, and without traffic it may sleep for half a second more.
+// of a round does not wake it, and without traffic it may sleep for half a second more. Most rounds end within 5 ms, and
+// then each moment counts; with many megaflows they take long, and the loop is to be left to its work.
 func (c *connection) awake(ctx context.Context, done <-chan error) error {
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for {
+	const first, last = 200 * time.Microsecond, 5 * time.Millisecond
+	for pause := first; ; pause = min(pause*9/8, last) {
 		select {
 		case err := <-done:
 			return err
-		case <-tick.C:
+		case <-time.After(pause):
 			if _, err := c.call(ctx, "version"); err != nil {
 				return err
 			}
