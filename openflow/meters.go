@@ -137,19 +137,9 @@ func (c *connection) meterCounts() (all []flows.MeterCount, err error) {
 	return all, nil
 }
 
-// again is native, once more over a new connection where it fails: the one that there is may be to a bridge of that name
-// that is gone.
-func (c *Client) again(ctx context.Context, bridge string, use func(*connection) error) error {
-	err := c.native(ctx, bridge, use)
-	if err != nil && ctx.Err() == nil {
-		err = c.native(ctx, bridge, use)
-	}
-	return err
-}
-
 // Meters reads the meters of the bridge.
 func (c *Client) Meters(ctx context.Context, bridge string) (all []flows.Meter, err error) {
-	err = c.again(ctx, bridge, func(conn *connection) error {
+	err = c.native(ctx, bridge, func(conn *connection) error {
 		all, err = conn.meters()
 		return err
 	})
@@ -161,7 +151,7 @@ func (c *Client) Meters(ctx context.Context, bridge string) (all []flows.Meter, 
 
 // MeterCounts reads what the meters of the bridge have counted.
 func (c *Client) MeterCounts(ctx context.Context, bridge string) (all []flows.MeterCount, err error) {
-	err = c.again(ctx, bridge, func(conn *connection) error {
+	err = c.native(ctx, bridge, func(conn *connection) error {
 		all, err = conn.meterCounts()
 		return err
 	})
@@ -175,7 +165,7 @@ func (c *Client) modMeters(ctx context.Context, bridge string, command uint16, m
 	if len(meters) == 0 {
 		return nil
 	}
-	err := c.again(ctx, bridge, func(conn *connection) error { return conn.modMeters(command, meters) })
+	err := c.native(ctx, bridge, func(conn *connection) error { return conn.modMeters(command, meters) })
 	if err != nil {
 		return fmt.Errorf("bridge %q: change %d meters, %s first: %w", bridge, len(meters), meters[0], err)
 	}

@@ -3,6 +3,7 @@ package openflow
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -204,8 +205,9 @@ type link struct {
 	conn *connection // nil: none
 }
 
-// native runs use with the connection to the bridge, made anew where there is none or the one there is has gone stale. An
-// error closes the connection.
+// native runs use with the connection to the bridge, made anew where there is none or the one there is has gone stale: the
+// bridge may have been deleted and added again, with another Open vSwitch perhaps. So use is run a second time, on a new
+// connection, where one that was there before failed, and what it does has to bear that. An error closes the connection.
 func (c *Client) native(ctx context.Context, bridge string, use func(*connection) error) error {
 	l := c.link(bridge)
 	l.mu.Lock()
@@ -213,13 +215,22 @@ func (c *Client) native(ctx context.Context, bridge string, use func(*connection
 	if l.conn != nil && time.Since(l.conn.lastUse) > idleLimit {
 		l.drop()
 	}
-	if l.conn == nil {
-		conn, err := dial(ctx, c.socket(bridge))
-		if err != nil {
+	if l.conn != nil {
+		err := l.run(ctx, use)
+		if err == nil || errors.As(err, new(*errNotNative)) || ctx.Err() != nil {
 			return err
 		}
-		l.conn = conn
 	}
+	conn, err := dial(ctx, c.socket(bridge))
+	if err != nil {
+		return err
+	}
+	l.conn = conn
+	return l.run(ctx, use)
+}
+
+// run runs use with the connection that is there.
+func (l *link) run(ctx context.Context, use func(*connection) error) error {
 	release := l.conn.bound(ctx)
 	err := use(l.conn)
 	release()
