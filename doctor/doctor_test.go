@@ -83,7 +83,10 @@ func TestChecks(t *testing.T) {
 		}},
 		{"erspan-support", Failure, "cannot truncate", func(s *Snapshot) { s.Features["br0"] = "Truncate action: No" }},
 		{"foreign-tunnels", Failure, "remote_ip=flow", func(s *Snapshot) {
-			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "erspan", Options: map[string]string{"remote_ip": "flow"}}}}
+			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "erspan", Options: map[string]string{"remote_ip": "flow", "key": "flow"}}}}
+		}},
+		{"foreign-tunnels", Warning, "mixed up", func(s *Snapshot) { // a key of its own: both are opened
+			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "erspan", Options: map[string]string{"remote_ip": "flow", "key": "7"}}}}
 		}},
 		{"foreign-tunnels", Warning, "no longer decapsulated", func(s *Snapshot) {
 			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "gre", Options: map[string]string{}}}}

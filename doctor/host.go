@@ -236,8 +236,8 @@ func checkForeignTunnels(s *Snapshot) (results []Result) {
 				what := fmt.Sprintf("port %s on bridge %s is of type %s", port, bridge, i.Type)
 				userspace := b.NormalDatapathType() == "netdev"
 				switch {
-				case (i.Type == "erspan" || i.Type == "ip6erspan") && i.Options["remote_ip"] == "flow" && i.Options["local_ip"] == "":
-					results = append(results, failure(what+" with remote_ip=flow, and a datapath takes only one such port", "remove it, or give it local_ip=flow or another local_ip"))
+				case flows.InPlaceOfOurs(b.NormalDatapathType(), i):
+					results = append(results, failure(what+" with remote_ip=flow and key=flow, and a datapath takes only one such port", "remove it, or give it local_ip=flow, another local_ip or a key"))
 				case i.Type == "gre" && userspace:
 					results = append(results, warning(what+": in a userspace datapath GRE is no longer decapsulated when an erspan port was registered first", "move one of the two to another host, or see that this tunnel still receives"))
 				case i.Type == "ip6erspan" && userspace:

@@ -109,6 +109,14 @@ func foreignTunnels(state State) tunnelOwners {
 	return found
 }
 
+// InPlaceOfOurs tells whether a tunnel port of somebody else has the identity of the port that sessions share: a datapath opens
+// only one of the two.
+func InPlaceOfOurs(datapath string, i *Interface) bool {
+	ours := &Interface{Type: i.Type, Options: tunnelOptions(&session.Session{}, netip.Addr{})}
+	isShared := i.Type == "erspan" || i.Type == "ip6erspan" && datapath == "system"
+	return isShared && i.Options["packet_type"] != "ptap" && tunnelIdentity(datapath, i) == tunnelIdentity(datapath, ours)
+}
+
 // tunnelIdentity is (datapath, type, remote_ip, local_ip, in_key); erspan_ver is not a part of it.
 func tunnelIdentity(datapath string, i *Interface) string {
 	return datapath + "|" + i.Type + "|" + tunnelAddress(i.Options["remote_ip"]) + "|" + tunnelAddress(i.Options["local_ip"]) + "|" + tunnelKey(i)
