@@ -197,11 +197,14 @@ func startAsUnit(t *testing.T, program, unit string) {
 	s.must(s.host.KillVswitchd(s.ctx))
 	s.must(s.host.KillDB(s.ctx))
 	p, err := s.host.Start(s.ctx, lab.Command{
-		Args: []string{"setpriv", "--bounding-set=-all,+" + strings.ToLower(capability[1]), "--inh-caps=-all", "--no-new-privs", program, "run", "-v"},
+		Args: []string{"setpriv", "--bounding-set=-all,+" + strings.ToLower(capability[1]), "--inh-caps=-all", "--no-new-privs", program, "run", "-v", "--listen", "127.0.0.1:9475"},
 		Env:  []string{"NOTIFY_SOCKET=" + socket, "WATCHDOG_USEC=300000"},
 	})
 	s.must(err)
 	expect("READY=1") // without Open vSwitch, too
+	if code, body, err := httpGet(s.host, "127.0.0.1:9475", "/healthz"); err != nil || code != 200 {
+		t.Errorf("it is ready, and its health cannot be asked for: %d %s %v", code, body, err)
+	}
 	expect("WATCHDOG=1")
 	s.must(s.host.StartDB(s.ctx))
 	s.must(s.host.StartVswitchd(s.ctx))

@@ -87,7 +87,10 @@ func (a *app) runDaemon(ctx context.Context, listen string) error {
 	var life sync.WaitGroup
 	life.Go(func() { d.live(ctx) })
 	if listen != "" {
-		life.Go(func() { d.serve(ctx, listen) })
+		tried, done := context.WithTimeout(ctx, time.Second) // a name may take long to look up
+		life.Go(func() { d.serve(ctx, listen, done) })
+		<-tried.Done()
+		done()
 	}
 	d.notify(ctx, &life)
 	loop.Run(ctx)

@@ -16,14 +16,15 @@ import (
 const listenRetry = 5 * time.Second
 
 // serve serves metrics and health until ctx is done. A port that is taken is no reason to leave sessions alone: it is
-// told of, and tried again.
-func (d *daemon) serve(ctx context.Context, address string) {
+// told of, and tried again. It calls tried when it is known whether the port can be had.
+func (d *daemon) serve(ctx context.Context, address string, tried func()) {
 	server := &http.Server{Handler: d.met.Handler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 14}
 	defer context.AfterFunc(ctx, func() { server.Close() })()
 	told := false
 	for ctx.Err() == nil {
 		var config net.ListenConfig
 		listener, err := config.Listen(ctx, "tcp", address)
+		tried()
 		if err == nil {
 			d.log.Info("metrics and health are served", "address", listener.Addr().String())
 			told = false
