@@ -1,7 +1,6 @@
 package session
 
 import (
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -24,25 +23,28 @@ const IfaceIDPrefix = "iface-id="
 // IfaceID is the identity that a source asks for, and whether it asks for one rather than for a port's name.
 func IfaceID(source string) (id string, ok bool) { return strings.CutPrefix(source, IfaceIDPrefix) }
 
-var nameSyntax = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`)
-
 // allowedNames is what [CheckName] allows, for errors.
 const allowedNames = "1 to 63 characters out of a-z, 0-9, '-' and '.', the first one a letter or digit"
 
 // CheckName reports what is wrong with a session's name. Names are this narrow because they become part of OVSDB keys,
 // port names and files.
 func CheckName(name string) error {
-	if nameSyntax.MatchString(name) {
+	if isName(name) {
 		return nil
 	}
 	e := &FieldError{Field: "name", Value: name, Allowed: allowedNames}
 	if name == "" {
 		e.Reason = "is required"
 	}
-	if lower := strings.ToLower(name); lower != name && nameSyntax.MatchString(lower) {
+	if lower := strings.ToLower(name); lower != name && isName(lower) {
 		e.Remedy = "write " + lower
 	}
 	return e
+}
+
+func isName(text string) bool {
+	const first, rest = "abcdefghijklmnopqrstuvwxyz0123456789", ".-"
+	return text != "" && len(text) <= MaxNameLen && strings.Contains(first, text[:1]) && strings.Trim(text, first+rest) == ""
 }
 
 // portNameFault is why Open vSwitch could not have a bridge or port of that name, or "".

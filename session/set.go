@@ -24,7 +24,7 @@ func CheckSet(all []Session) error {
 
 func checkNames(all []Session) []error {
 	var errs []error
-	seen := map[string]bool{}
+	seen := make(map[string]bool, len(all))
 	for _, s := range all {
 		if seen[s.Name] {
 			errs = append(errs, &FieldError{Session: s.Name, Field: "name", Value: s.Name, Reason: "another session has this name",
@@ -41,7 +41,11 @@ func checkCollectorIDs(all []Session) []error {
 		id        int
 	}
 	var errs []error
-	owner := map[key]string{}
+	collectors := 0
+	for i := range all {
+		collectors += len(all[i].Collectors)
+	}
+	owner := make(map[key]string, collectors)
 	for _, s := range all {
 		if !s.isSource() || s.ERSPAN.SessionID == nil {
 			continue
@@ -73,7 +77,7 @@ func checkDelivery(all []Session) []error {
 		if s.isSource() {
 			for i, p := range s.Sources.Ports {
 				if d, ok := delivered[p]; ok {
-					errs = append(errs, &FieldError{Session: s.Name, Field: fmt.Sprintf("sources.ports[%d]", i), Value: p,
+					errs = append(errs, &FieldError{Session: s.Name, Field: element("sources.ports", i), Value: p,
 						Reason: fmt.Sprintf("session %q delivers to this port, and what it delivers would be mirrored again", d.Name),
 						Remedy: "mirror another port, or deliver to another"})
 				} else if mirrored[p] == "" {

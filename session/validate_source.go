@@ -55,7 +55,7 @@ func (f *faults) checkSources(s Sources) {
 	}
 	seen := map[string]int{}
 	for i, p := range s.Ports {
-		field := fmt.Sprintf("sources.ports[%d]", i)
+		field := element("sources.ports", i)
 		id, isID := IfaceID(p)
 		switch {
 		case p == "":
@@ -67,7 +67,7 @@ func (f *faults) checkSources(s Sources) {
 		default:
 			f.checkPort(field, p)
 		}
-		f.checkTwice(field, p, seen, i)
+		checkTwice(f, field, p, seen, i)
 	}
 }
 
@@ -77,10 +77,13 @@ func (f *faults) checkIfaceID(field, source, id string) {
 	}
 }
 
+// element is the name of a list's element in errors.
+func element(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
+
 // checkTwice refuses a value that the list already has; seen holds the place of each.
-func (f *faults) checkTwice(field, value string, seen map[string]int, i int) {
+func checkTwice[T comparable](f *faults, field string, value T, seen map[T]int, i int) {
 	if first, ok := seen[value]; ok {
-		f.add(FieldError{Field: field, Value: value, Reason: fmt.Sprintf("is already at [%d]", first), Remedy: "list it once"})
+		f.add(FieldError{Field: field, Value: fmt.Sprint(value), Reason: fmt.Sprintf("is already at [%d]", first), Remedy: "list it once"})
 		return
 	}
 	seen[value] = i
@@ -93,9 +96,9 @@ func (f *faults) checkVLANs(vlans []int) {
 	if !f.checkLength("vlans", len(vlans), MaxVLAN, "leave it out for all VLANs") {
 		return
 	}
-	seen := map[string]int{}
+	seen := map[int]int{}
 	for i, v := range vlans {
-		field := fmt.Sprintf("vlans[%d]", i)
+		field := element("vlans", i)
 		if v < MinVLAN || v > MaxVLAN {
 			e := rangeFault(field, v, MinVLAN, MaxVLAN)
 			if v == 0 {
@@ -103,7 +106,7 @@ func (f *faults) checkVLANs(vlans []int) {
 			}
 			f.add(e)
 		}
-		f.checkTwice(field, strconv.Itoa(v), seen, i)
+		checkTwice(f, field, v, seen, i)
 	}
 }
 
@@ -120,9 +123,9 @@ func (f *faults) checkCollectors(collectors []netip.Addr) {
 	if !f.checkLength("collectors", len(collectors), MaxCollectors, "send to one that distributes") {
 		return
 	}
-	seen := map[string]int{}
+	seen := make(map[netip.Addr]int, len(collectors))
 	for i, c := range collectors {
-		field := fmt.Sprintf("collectors[%d]", i)
+		field := element("collectors", i)
 		reason, remedy := addressFault(c)
 		if reason == "" && unroutable(c) {
 			reason = "is a link-local address, and a tunnel cannot say on which link"
@@ -133,7 +136,7 @@ func (f *faults) checkCollectors(collectors []netip.Addr) {
 		if reason != "" {
 			f.add(FieldError{Field: field, Value: address(c), Reason: reason, Remedy: remedy})
 		}
-		f.checkTwice(field, c.Unmap().String(), seen, i)
+		checkTwice(f, field, c.Unmap(), seen, i)
 	}
 }
 
@@ -177,7 +180,7 @@ func (f *faults) checkRules(rules []Rule) {
 	}
 	seen := map[string]int{}
 	for i, r := range rules {
-		field := fmt.Sprintf("match[%d]", i)
+		field := element("match", i)
 		kind, expr := r.kind()
 		if kind == "" {
 			f.add(FieldError{Field: field, Reason: "needs exactly one of permit, permitBothWays and deny", Remedy: "write one rule for each"})
@@ -191,7 +194,7 @@ func (f *faults) checkRules(rules []Rule) {
 			f.add(FieldError{Field: field + "." + kind, Value: expr, Reason: err.Error(), Remedy: "see ovs-fields(7)"})
 			continue
 		}
-		f.checkTwice(field, kind+": "+expr, seen, i)
+		checkTwice(f, field, kind+": "+expr, seen, i)
 	}
 }
 
