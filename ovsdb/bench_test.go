@@ -3,6 +3,7 @@ package ovsdb
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"testing"
 
@@ -14,7 +15,7 @@ import (
 // thousandSessions is a store with 1000 sessions over 50 bridges with four ports each, five sessions a port.
 func thousandSessions(b *testing.B, collectors int) map[string]string {
 	store := map[string]string{}
-	e, err := newEdit(store, func(w *session.Wish) error {
+	e, err := newEdit(store, &memo{}, func(w *session.Wish) error {
 		for n := range 1000 {
 			id, port := n%1000+1, fmt.Sprintf("p%d-%d", n/20, n/5%4)
 			s := session.Session{Name: fmt.Sprintf("s%04d", n), Bridge: fmt.Sprintf("p%d", n/20), Sources: session.Sources{Ports: []string{port}}, ERSPAN: session.ERSPAN{SessionID: &id}}
@@ -52,13 +53,22 @@ func BenchmarkReadSessions(b *testing.B) {
 	})
 }
 
-// BenchmarkEdit changes one session of a thousand.
+// BenchmarkEdit changes one session of a thousand, and then reads what is wished, as a command does.
 func BenchmarkEdit(b *testing.B) {
 	eachStore(b, func(b *testing.B, store map[string]string) {
 		for b.Loop() {
-			e, err := newEdit(store, func(w *session.Wish) error { w.Sessions[7].Disabled = true; return nil })
+			var m memo
+			e, err := newEdit(store, &m, func(w *session.Wish) error { w.Sessions[7].Disabled = true; return nil })
 			if err != nil || len(e.put) != 1 {
 				b.Fatal(e.put, err)
+			}
+			after := maps.Clone(store)
+			maps.Copy(after, e.put)
+			reader := m.begin()
+			wish := readWish(after, reader)
+			reader.end()
+			if !wish.Sessions[7].Disabled {
+				b.Fatal(wish.Broken)
 			}
 		}
 	})

@@ -74,7 +74,7 @@ func FuzzStore(f *testing.F) {
 			}
 		}
 		flows.RowChanges(fuzzState(), program)
-		e, err := newEdit(keys, func(*session.Wish) error { return nil })
+		e, err := newEdit(keys, &memo{}, func(*session.Wish) error { return nil })
 		if err != nil || !e.empty() {
 			t.Errorf("looking would change %v, remove %v: %v", e.put, e.remove, err)
 		}

@@ -150,7 +150,7 @@ func TestStoreThatChangedMeanwhile(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				e, err := newEdit(maps.Clone(root.ExternalIDs), c.change)
+				e, err := newEdit(maps.Clone(root.ExternalIDs), &db.memo, c.change)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -124,19 +125,20 @@ func readSessions(externalIDs map[string]string, reader *memoReader, status func
 	}
 	// A slot goes first to whom it belongs by an entry that can be read: one that cannot must harm no other.
 	var slotsOfBroken []session.Stored
-	owners := map[uint32][]string{}
-	for _, key := range slices.Sorted(maps.Keys(externalIDs)) {
-		if name, ok := strings.CutPrefix(key, sessionPrefix); ok {
-			s, err := reader.session(key, name, externalIDs[key])
-			if err != nil {
-				broken(key, name, err)
-				s.Name = name
-				slotsOfBroken = append(slotsOfBroken, s)
-				continue
-			}
-			owners[s.Slot] = append(owners[s.Slot], name)
-			wish.Sessions = append(wish.Sessions, s)
+	names := sessionNames(externalIDs)
+	owners := make(map[uint32][]string, len(names))
+	wish.Sessions = slices.Grow(wish.Sessions, len(names))
+	for _, name := range names {
+		key := sessionPrefix + name
+		s, err := reader.session(key, name, externalIDs[key])
+		if err != nil {
+			broken(key, name, err)
+			s.Name = name
+			slotsOfBroken = append(slotsOfBroken, s)
+			continue
 		}
+		owners[s.Slot] = append(owners[s.Slot], name)
+		wish.Sessions = append(wish.Sessions, s)
 	}
 	for slot, names := range owners {
 		taken[slot] = slices.MinFunc(names, func(a, b string) int { return bySeniority(status, a, b) })
@@ -181,6 +183,18 @@ func readSessions(externalIDs map[string]string, reader *memoReader, status func
 	// Who waits for a generation to be in force must not be told so by one that is older.
 	wish.Generation = max(wish.Generation, wish.InForce)
 	return wish, taken
+}
+
+// sessionNames are the names of the sessions that have a key in the store, sorted.
+func sessionNames(externalIDs map[string]string) []string {
+	var names []string
+	for key := range externalIDs {
+		if name, ok := strings.CutPrefix(key, sessionPrefix); ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // conflicts are the faults of sessions that cannot stand beside others. Commands let none in.
@@ -310,7 +324,7 @@ func (d *DB) Update(ctx context.Context, change func(*session.Wish) error) (uint
 		if err != nil {
 			return 0, err
 		}
-		edit, err := newEdit(root.ExternalIDs, change)
+		edit, err := newEdit(root.ExternalIDs, &d.memo, change)
 		if err != nil {
 			return 0, err
 		}
@@ -341,21 +355,20 @@ type edit struct {
 
 func (e edit) empty() bool { return len(e.put) == 0 && len(e.remove) == 0 }
 
-func newEdit(before map[string]string, change func(*session.Wish) error) (edit, error) {
-	// change may alter what it is given, lists and all: nothing is remembered.
-	wish, taken := readSessions(before, nil, func(name string) session.Status {
+func newEdit(before map[string]string, memo *memo, change func(*session.Wish) error) (edit, error) {
+	reader := memo.begin()
+	wish, taken := readSessions(before, reader, func(name string) session.Status {
 		st, _ := readStatus(before[statusPrefix+name])
 		return st
 	})
+	reader.end()
 	e := edit{generation: wish.Generation, before: before, put: make(map[string]string)}
-	// Compare encodings with encodings: a text in the store that is not canonical stays as it is.
-	had := make(map[string]string, len(wish.Sessions))
-	for _, s := range wish.Sessions {
-		text, err := writeSession(s)
-		if err != nil {
-			return edit{}, fmt.Errorf("session %q: %w", s.Name, err)
-		}
-		had[s.Name] = text
+	// change may alter what it is given, lists and all. What was read stays for comparison, and for who reads it next.
+	read := slices.Clone(wish.Sessions)
+	had := make(map[string]*session.Stored, len(read))
+	for i := range read {
+		had[read[i].Name] = &read[i]
+		wish.Sessions[i] = read[i].Clone()
 	}
 	broken, host := maps.Clone(wish.Broken), wish.Host
 	delivered := append(readDelivered(before), deliveredTo(wish.Sessions)...)
@@ -366,17 +379,25 @@ func newEdit(before map[string]string, change func(*session.Wish) error) (edit, 
 		return edit{}, err
 	}
 	kept := make(map[string]bool, len(wish.Sessions))
-	for _, s := range wish.Sessions {
+	for i := range wish.Sessions {
+		s := &wish.Sessions[i]
 		kept[s.Name] = true
 		if wish.Broken[s.Name] != nil {
 			return edit{}, fmt.Errorf("session %q exists, but cannot be read; remove it first: %w", s.Name, wish.Broken[s.Name])
 		}
-		text, err := writeSession(s)
+		was, known := had[s.Name]
+		if known && reflect.DeepEqual(was, s) {
+			continue
+		}
+		text, err := writeSession(*s)
 		if err != nil {
 			return edit{}, fmt.Errorf("session %q: %w", s.Name, err)
 		}
-		if text == had[s.Name] {
-			continue
+		if known {
+			// Compare encodings with encodings: a text in the store that is not canonical stays as it is.
+			if same, err := writeSession(*was); err == nil && text == same {
+				continue
+			}
 		}
 		if err := s.Validate(); err != nil { // it names the session
 			return edit{}, err
@@ -456,7 +477,7 @@ func compact(list []string) []string {
 
 // assignSlots gives a slot to who has none, and checks that names and slots are unique.
 func assignSlots(wish *session.Wish, taken map[uint32]string) error {
-	byName, bySlot := make(map[string]bool), make(map[uint32]string)
+	byName, bySlot := make(map[string]bool, len(wish.Sessions)), make(map[uint32]string, len(wish.Sessions))
 	for slot, name := range taken {
 		if wish.Broken[name] != nil {
 			bySlot[slot] = name
