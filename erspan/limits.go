@@ -62,9 +62,9 @@ func (v Version) Type() string {
 // types, and they are off by one. A version without a type is "7 (unknown)".
 func (v Version) String() string {
 	if t := v.Type(); t != "" {
-		return strconv.Itoa(int(v)) + " (Type " + t + ")"
+		return fmt.Sprintf("%d (Type %s)", uint8(v), t)
 	}
-	return strconv.Itoa(int(v)) + " (unknown)"
+	return fmt.Sprintf("%d (unknown)", uint8(v))
 }
 
 // ParseVersion reads a version as people write it: the number (0, 1, 2), the type's Roman numeral (I, II, III), with

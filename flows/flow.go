@@ -108,23 +108,30 @@ func cloneInto(t Table, slot uint32) Action {
 	return "clone(" + setNumber(uint64(slot), slotRegister) + ",resubmit(," + Action(strconv.Itoa(int(t))) + "))"
 }
 
-// sendTo outputs at most maxLen bytes of the frame to a tunnel towards the collector, in a clone of its own.
+// sending is an output to a tunnel towards a collector.
+type sending struct {
+	collector netip.Addr
+	port      int // of the tunnel
+	maxLen    int // bytes of the frame that are sent; 0 is all
+}
+
+// sendTo outputs the frame to a tunnel towards the collector, in a clone of its own.
 //
 // The clone protects production. Open vSwitch puts "cut the next output" into the datapath's actions before it knows
 // whether the output will come to be (xlate_output_trunc_action in ofproto/ofproto-dpif-xlate.c). Where it does not,
 // because the collector's next hop does not answer or its route is gone, the cut would be left over for the next output of
 // the same packet, which is production's own. An output that cuts cannot be undone in Open vSwitch's eyes, so that this
 // clone is one in the datapath too (reversible_actions), and what is left over ends with it (docs/adr/0008).
-func sendTo(collector netip.Addr, port, maxLen int) Action {
+func sendTo(s sending) Action {
 	field := "tun_dst"
-	if collector.Is6() {
+	if s.collector.Is6() {
 		field = "tun_ipv6_dst"
 	}
-	output := "output:" + strconv.Itoa(port)
-	if maxLen > 0 {
-		output = "output(port=" + strconv.Itoa(port) + ",max_len=" + strconv.Itoa(maxLen) + ")"
+	output := fmt.Sprintf("output:%d", s.port)
+	if s.maxLen > 0 {
+		output = fmt.Sprintf("output(port=%d,max_len=%d)", s.port, s.maxLen)
 	}
-	return "clone(" + setField(collector.String(), field) + "," + Action(output) + ")"
+	return Action(fmt.Sprintf("clone(%s,%s)", setField(s.collector.String(), field), output))
 }
 
 func inPort(port int) string { return "in_port=" + strconv.Itoa(port) }

@@ -141,6 +141,18 @@ type pathTo struct {
 	path      Path
 }
 
+// memo keeps what was made of a key while one plan is built: of a thousand sessions, many say the same of a collector.
+type memo[K comparable, V any] map[K]V
+
+func (m memo[K, V]) of(key K, of func(K) V) V {
+	v, known := m[key]
+	if !known {
+		v = of(key)
+		m[key] = v
+	}
+	return v
+}
+
 // planned is a session on its way through Build.
 type planned struct {
 	wish    *session.Stored // of the Input, which stays as it is
@@ -157,6 +169,7 @@ func Build(in Input) Program {
 	limits := newLimits(in.State)
 	foreign, taken := foreignTunnels(in.State), foreignPorts(in.State)
 	delivered := deliveryPorts(in.Sessions)
+	texts := memo[room, string]{}
 	byDatapath := map[string][]*planned{}
 	for _, s := range acceptedFirst(in.Sessions) {
 		out := &Outcome{Slot: s.Slot, State: session.Active, Reason: ReasonInForce}
@@ -182,7 +195,7 @@ func Build(in Input) Program {
 			continue
 		}
 		datapath := pl.bridge.NormalDatapathType()
-		if !pl.findTapBridge(in.State, datapath, taken, pl.sourcePortNames(datapath)) || !pl.findMeter(in, datapath) || !pl.findCollectors(in, datapath, foreign) {
+		if !pl.findTapBridge(in.State, datapath, taken, pl.sourcePortNames(datapath)) || !pl.findMeter(in, datapath) || !pl.findCollectors(in, datapath, foreign, texts) {
 			continue
 		}
 		if datapath == "system" && slices.ContainsFunc(pl.out.Collectors, pl.cuts) && !pl.segment(in.Devices, taken) {
@@ -382,13 +395,13 @@ func (pl *planned) namesFree(taken map[string]string, ports []string) bool {
 }
 
 // findCollectors decides for each collector whether and how much of each frame can be sent to it.
-func (pl *planned) findCollectors(in Input, datapath string, foreign tunnelOwners) bool {
+func (pl *planned) findCollectors(in Input, datapath string, foreign tunnelOwners, texts memo[room, string]) bool {
 	s, out := pl.wish, pl.out
 	sendable := 0
 	out.Collectors = slices.Grow(out.Collectors, len(s.Collectors))
 	for _, c := range s.Collectors {
 		co := CollectorOutcome{Address: c, Path: in.Paths[PathKey{Collector: c, Origin: s.Origin}], State: session.Active, Reason: ReasonInForce}
-		pl.judgePath(in.State, datapath, &co)
+		pl.judgePath(in.State, datapath, &co, texts)
 		if co.MaxLen > 0 {
 			co.tunnel = tunnelName(&s.Session, c, datapath)
 			if foreign := foreign.sameAs(&s.Session, c, datapath); foreign != "" {
@@ -421,7 +434,25 @@ func (pl *planned) findCollectors(in Input, datapath string, foreign tunnelOwner
 // cuts tells whether some frame of the sources is longer than what is sent of it to the collector.
 func (pl *planned) cuts(co CollectorOutcome) bool { return co.MaxLen > 0 && co.MaxLen < pl.largest }
 
-func (pl *planned) judgePath(state State, datapath string, co *CollectorOutcome) {
+// room is how much of a frame a path takes, fit bytes, and why.
+type room struct {
+	why     string // what comes first
+	device  string
+	mtu     int
+	fit     int
+	version erspan.Version
+	ipv6    bool
+}
+
+func (r room) String() string {
+	family := "IPv4"
+	if r.ipv6 {
+		family = "IPv6"
+	}
+	return fmt.Sprintf("%sMTU %d of %s less %d for IP, GRE and ERSPAN %s over %s", r.why, r.mtu, r.device, r.mtu-r.fit, r.version, family)
+}
+
+func (pl *planned) judgePath(state State, datapath string, co *CollectorOutcome, texts memo[room, string]) {
 	degraded := func(reason, format string, args ...any) {
 		co.State, co.Reason, co.Message = session.Degraded, reason, fmt.Sprintf(format, args...)
 	}
@@ -446,12 +477,9 @@ func (pl *planned) judgePath(state State, datapath string, co *CollectorOutcome)
 		degraded(ReasonPathMTU, "the path takes packets of %d bytes, too few for any frame", path.MTU)
 		return
 	}
-	family := "IPv4"
-	if co.Address.Is6() {
-		family = "IPv6"
+	because := func(why string) string {
+		return texts.of(room{why, path.Device, path.MTU, fit, erspan.Version(s.ERSPAN.Version), co.Address.Is6()}, room.String)
 	}
-	room := "MTU " + strconv.Itoa(path.MTU) + " of " + path.Device + " less " + strconv.Itoa(path.MTU-fit) +
-		" for IP, GRE and ERSPAN " + erspan.Version(s.ERSPAN.Version).String() + " over " + family
 	wanted, fixed := s.Snaplen.Bytes()
 	if s.Snaplen == session.SnaplenOff {
 		wanted, fixed = session.MaxSnaplen, true
@@ -463,20 +491,20 @@ func (pl *planned) judgePath(state State, datapath string, co *CollectorOutcome)
 		if fixed {
 			co.MaxLen, co.MaxLenWhy = wanted, "as wished"
 		}
-		co.MaxLenWhy += fmt.Sprintf("; copies of more than %d bytes leave in two IP packets (%s)", fit, room)
+		co.MaxLenWhy += fmt.Sprintf("; copies of more than %d bytes leave in two IP packets (%s)", fit, because(""))
 	case !fixed:
-		co.MaxLen, co.MaxLenWhy = fit, "auto: "+room
+		co.MaxLen, co.MaxLenWhy = fit, because("auto: ")
 	case wanted <= fit:
 		co.MaxLen, co.MaxLenWhy = wanted, "as wished"
 	case pl.largest <= fit && datapath == "netdev":
 		// No frame is as long now. The cut stays at what fits, for the moment when a source's MTU rises.
-		co.MaxLen, co.MaxLenWhy = fit, fmt.Sprintf("as wished: whole frames, of up to %d bytes; %s", pl.largest, room)
+		co.MaxLen, co.MaxLenWhy = fit, fmt.Sprintf("as wished: whole frames, of up to %d bytes; %s", pl.largest, because(""))
 	case pl.largest <= fit:
 		co.MaxLen, co.MaxLenWhy = wanted, "as wished"
 	default:
 		// More than fits would not only be lost: in userspace it takes production packets with it.
-		co.MaxLen, co.MaxLenWhy = fit, "cut: "+room
-		degraded(ReasonSnaplenCut, "snaplen %s does not fit (frames of up to %d bytes; %s); cut to %d", s.Snaplen, pl.largest, room, fit)
+		co.MaxLen, co.MaxLenWhy = fit, because("cut: ")
+		degraded(ReasonSnaplenCut, "snaplen %s does not fit (frames of up to %d bytes; %s); cut to %d", s.Snaplen, pl.largest, because(""), fit)
 	}
 	if path.Held && co.State == session.Active {
 		degraded(ReasonNoRoute, "the route to it is gone")
@@ -580,6 +608,7 @@ func (pl *planned) afterFilter() Table {
 func tapBridgeFlows(tb *TapBridge, sessions []*planned, sources map[uint32]*planned, paths []pathTo) []Flow {
 	all := make([]Flow, 0, len(sessions)+3*len(tb.Taps)) // mostly enough
 	var received []*planned
+	sends := memo[sending, Action]{}
 	most := 0
 	for _, pl := range sessions {
 		if pl.output != nil {
@@ -596,7 +625,7 @@ func tapBridgeFlows(tb *TapBridge, sessions []*planned, sources map[uint32]*plan
 		if pl.out.Filtered {
 			all = append(all, filterFlows(*pl.wish, pl.afterFilter())...)
 		}
-		all = append(all, encapsulateFlow(pl, tb.DatapathType))
+		all = append(all, encapsulateFlow(pl, tb.DatapathType, sends))
 	}
 	all = append(all, hostLimitFlows(most)...)
 	for _, tap := range tb.Taps {
@@ -659,7 +688,7 @@ func filterFlows(s session.Stored, next Table) []Flow {
 
 // encapsulateFlow is a session's flow in table 30: the tunnel fields (ovs-fields(7), "Tunnel Fields"), and for each
 // collector its address and the output.
-func encapsulateFlow(pl *planned, datapath string) Flow {
+func encapsulateFlow(pl *planned, datapath string, sends memo[sending, Action]) Flow {
 	s := pl.wish
 	actions := make([]Action, 0, 3+len(pl.out.Collectors))
 	actions = append(actions, setNumber(uint64(*s.ERSPAN.SessionID), "tun_id"), setField(strconv.Itoa(s.ERSPAN.Version), "tun_erspan_ver"))
@@ -674,7 +703,7 @@ func encapsulateFlow(pl *planned, datapath string) Flow {
 			if datapath == "system" && !pl.cuts(co) {
 				maxLen = 0 // it would cut super-frames
 			}
-			actions = append(actions, sendTo(co.Address, co.tunnelPort, maxLen))
+			actions = append(actions, sends.of(sending{co.Address, co.tunnelPort, maxLen}, sendTo))
 		}
 	}
 	return Flow{TableEncapsulate, priorityNormal, NewCookie(StageSent, s.Slot), Match{Fields: []string{slotIs(s.Slot)}}, actions}
