@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
 )
@@ -78,9 +79,9 @@ func (e *refusedError) Error() string { return e.reason }
 
 var (
 	// ovs-ofctl calls standard input "-": "ovs-ofctl: -:3: field foo missing value".
-	refusedLine = regexp.MustCompile(`(?m)^ovs-ofctl: (?:-:\d+: )?(.*)$`)
+	refusedLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^ovs-ofctl: (?:-:\d+: )?(.*)$`) })
 	// That a match lost fields for want of a prerequisite is only said in the log.
-	lostFields = regexp.MustCompile(`(?m)\|INFO\| pre: (.*)\n.*\|INFO\|post: (.*)$`)
+	lostFields = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)\|INFO\| pre: (.*)\n.*\|INFO\|post: (.*)$`) })
 )
 
 // parseFlows runs `ovs-ofctl parse-flows`, which reaches no switch.
@@ -91,12 +92,12 @@ func (c *Client) parseFlows(ctx context.Context, matches []string) ([]string, er
 	}
 	stdout, stderr, err := c.execute(ctx, strings.NewReader(input.String()), "ovs-ofctl", "--protocols="+protocol, "parse-flows", "-")
 	if err != nil {
-		if m := refusedLine.FindStringSubmatch(string(stderr)); m != nil && ctx.Err() == nil {
+		if m := refusedLine().FindStringSubmatch(string(stderr)); m != nil && ctx.Err() == nil {
 			return nil, &refusedError{m[1]}
 		}
 		return nil, err
 	}
-	if m := lostFields.FindStringSubmatch(string(stderr)); m != nil {
+	if m := lostFields().FindStringSubmatch(string(stderr)); m != nil {
 		return nil, &refusedError{fmt.Sprintf(
 			"Open vSwitch would ignore a part of it (it reads %q and keeps %q): name the protocol that the field belongs to as well, such as tcp, udp, ip or ipv6", withoutSlot(m[1]), withoutSlot(m[2]))}
 	}

@@ -1,9 +1,12 @@
 package session
 
-import "strings"
+import (
+	"strings"
+	"sync"
+)
 
 // exchanged pairs the fields that change places when a packet is answered (ovs-fields(7), with all names that OVS takes).
-var exchanged = func() map[string]string {
+var exchanged = sync.OnceValue(func() map[string]string {
 	m := map[string]string{}
 	for _, pair := range [][2]string{
 		{"eth_src", "eth_dst"}, {"dl_src", "dl_dst"},
@@ -14,7 +17,7 @@ var exchanged = func() map[string]string {
 		m[pair[0]], m[pair[1]] = pair[1], pair[0]
 	}
 	return m
-}()
+})
 
 // ExchangeDirections is the match of the answers to what expr matches: source and destination fields exchanged
 // (Ethernet, IP, transport ports, ARP), all else as it was. Doing it twice gives expr again, with its separators made
@@ -28,7 +31,7 @@ func ExchangeDirections(expr string) (string, error) {
 	}
 	texts := make([]string, len(terms))
 	for i, t := range terms {
-		if other, ok := exchanged[t.name]; ok {
+		if other, ok := exchanged()[t.name]; ok {
 			t.name = other
 		}
 		texts[i] = t.String()

@@ -1,6 +1,9 @@
 package session
 
-import "strings"
+import (
+	"strings"
+	"sync"
+)
 
 // protocol is what one of OVS's shorthands stands for (ovs-fields(7), "Shorthands").
 type protocol struct {
@@ -61,7 +64,7 @@ const (
 // foreignWords are the words that OVS takes in a flow and that a match must not have: the fields of its metadata, and
 // the parts of a flow that are no match (ovs-fields(7), ovs-ofctl(8) "Flow Syntax", parse_ofp_str__() in
 // lib/ofp-flow.c).
-var foreignWords = func() map[string]string {
+var foreignWords = sync.OnceValue(func() map[string]string {
 	words := map[string]string{}
 	for reason, list := range map[string]string{
 		reasonPort:   "in_port in_port_oxm",
@@ -77,7 +80,7 @@ var foreignWords = func() map[string]string {
 		}
 	}
 	return words
-}()
+})
 
 // foreignPrefixes do the same for families of fields.
 var foreignPrefixes = []struct{ prefix, reason string }{
@@ -95,7 +98,7 @@ var foreignPrefixes = []struct{ prefix, reason string }{
 
 // foreignWord is why the word, in lower case, has no place in a match; "" if it may have one.
 func foreignWord(word string) string {
-	if reason, ok := foreignWords[word]; ok {
+	if reason, ok := foreignWords()[word]; ok {
 		return reason
 	}
 	for _, f := range foreignPrefixes {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -96,12 +97,12 @@ func parseDocument(data []byte) (*yaml.Node, error) {
 	return nil, &FieldError{Field: field, Line: second.Line, Reason: "has a second document", Remedy: "put all sessions into the list of the first"}
 }
 
-var syntaxLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
+var syntaxLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`) })
 
 // syntaxFault is the YAML parser's error as ours. Its line is near the fault, not always on it.
 func syntaxFault(data []byte, err error) error {
 	e := &FieldError{Field: "YAML", Reason: err.Error()}
-	if m := syntaxLine.FindStringSubmatch(err.Error()); m != nil {
+	if m := syntaxLine().FindStringSubmatch(err.Error()); m != nil {
 		e.Line, _ = strconv.Atoi(m[1])
 		e.Reason = m[2]
 	}

@@ -3,7 +3,6 @@ package trace
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -47,12 +46,11 @@ func (h Header) String() string {
 // The actions that put a tunnel header around a packet (odp_execute and format_odp_action in lib/odp-util.c): the
 // userspace datapath pushes the bytes, the kernel is told what they are to be and then outputs to the tunnel device.
 var (
-	truncAction  = regexp.MustCompile(`^trunc\((\d+)\)`)
-	pushAction   = regexp.MustCompile(`^tnl_push\(tnl_port\([^)]*\),header\(`)
-	tunnelAction = regexp.MustCompile(`^set\(tunnel\(`)
-	portAction   = regexp.MustCompile(`^[A-Za-z0-9_.:-]+$`)
-	addressField = regexp.MustCompile(`(?:^|[(,])(ipv4|ipv6)\(src=([^,]+),dst=([^,]+),([^)]*)\)`)
-	erspanField  = regexp.MustCompile(`erspan\(([^)]*)\)`)
+	truncAction  = lazily(`^trunc\((\d+)\)`)
+	pushAction   = lazily(`^tnl_push\(tnl_port\([^)]*\),header\(`)
+	portAction   = lazily(`^[A-Za-z0-9_.:-]+$`)
+	addressField = lazily(`(?:^|[(,])(ipv4|ipv6)\(src=([^,]+),dst=([^,]+),([^)]*)\)`)
+	erspanField  = lazily(`erspan\(([^)]*)\)`)
 )
 
 // notPorts are the actions of one word that are no output.
@@ -67,8 +65,8 @@ func Headers(actions string) []Header {
 	)
 	for _, a := range splitActions(actions) {
 		switch {
-		case truncAction.MatchString(a):
-			cut, _ = strconv.Atoi(truncAction.FindStringSubmatch(a)[1])
+		case truncAction().MatchString(a):
+			cut, _ = strconv.Atoi(truncAction().FindStringSubmatch(a)[1])
 		case strings.HasPrefix(a, "clone("), strings.HasPrefix(a, "check_pkt_len("), strings.HasPrefix(a, "sample("):
 			inner := Headers(within(a))
 			for i := range inner {
@@ -80,18 +78,18 @@ func Headers(actions string) []Header {
 			cut = 0
 		case strings.HasPrefix(a, "gt("), strings.HasPrefix(a, "le("), strings.HasPrefix(a, "actions("):
 			all = append(all, Headers(within(a))...)
-		case pushAction.MatchString(a):
+		case pushAction().MatchString(a):
 			if h, ok := pushed(a); ok {
 				h.MaxLen = cut
 				all = append(all, h)
 			}
 			cut = 0
-		case tunnelAction.MatchString(a):
+		case strings.HasPrefix(a, "set(tunnel("):
 			h, ok := tunnelled(a)
 			if tunnel = nil; ok {
 				tunnel = &h
 			}
-		case !notPorts[a] && portAction.MatchString(a):
+		case !notPorts[a] && portAction().MatchString(a):
 			if tunnel != nil {
 				h := *tunnel
 				h.MaxLen = cut
@@ -131,7 +129,7 @@ func within(action string) string {
 
 // pushed reads tnl_push(tnl_port(6),header(size=50,…,ipv4(src=…,dst=…,proto=47,tos=0,ttl=64,…),erspan(ver=1,…)),…).
 func pushed(action string) (Header, bool) {
-	a := addressField.FindStringSubmatch(action)
+	a := addressField().FindStringSubmatch(action)
 	if a == nil {
 		return Header{}, false
 	}
@@ -173,7 +171,7 @@ func tunnelled(action string) (Header, bool) {
 
 // readERSPAN reads erspan(ver=1,sid=0x1,idx=0x0) or erspan(ver=2,sid=0x2,dir=0,hwid=0x0).
 func (h *Header) readERSPAN(action string) bool {
-	m := erspanField.FindStringSubmatch(action)
+	m := erspanField().FindStringSubmatch(action)
 	if m == nil {
 		return false
 	}

@@ -2,7 +2,6 @@ package trace
 
 import (
 	"cmp"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,14 +19,14 @@ type Megaflow struct {
 }
 
 // megaflowLine is a line of `dpif/dump-flows` (format_dpif_flow and dpif_flow_stats_format in Open vSwitch's lib).
-var megaflowLine = regexp.MustCompile(`^(?:ufid:\S+ )?(.*), packets:(\d+), bytes:(\d+), used:(\S+?),(?: flags:\S+,)? actions:(.*)$`)
+var megaflowLine = lazily(`^(?:ufid:\S+ )?(.*), packets:(\d+), bytes:(\d+), used:(\S+?),(?: flags:\S+,)? actions:(.*)$`)
 
 // Megaflows are those of a dump that carry the session's copies (source session) or its frames (destination session),
 // the most used first.
 func Megaflows(dump string, s session.Session) []Megaflow {
 	var all []Megaflow
 	for line := range strings.Lines(dump) {
-		m := megaflowLine.FindStringSubmatch(strings.TrimSpace(line))
+		m := megaflowLine().FindStringSubmatch(strings.TrimSpace(line))
 		if m == nil {
 			continue
 		}
@@ -49,11 +48,11 @@ func (f Megaflow) copiesFor(s session.Session) bool {
 	})
 }
 
-var megaflowHeader = regexp.MustCompile(`\btunnel\(.*?tun_id=(0x[0-9a-f]+).*?\),in_port`)
+var megaflowHeader = lazily(`\btunnel\(.*?tun_id=(0x[0-9a-f]+).*?\),in_port`)
 
 // arrivesFor tells whether frames with the session's id arrive and are not dropped.
 func (f Megaflow) arrivesFor(s session.Session) bool {
-	m := megaflowHeader.FindStringSubmatch(f.Match)
+	m := megaflowHeader().FindStringSubmatch(f.Match)
 	return m != nil && number(m[1]) == valueOf(s.ERSPAN.SessionID) && f.Actions != "drop" &&
 		(s.From == session.AnySender || strings.Contains(f.Match, "src="+s.From+","))
 }

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
 )
@@ -39,9 +40,14 @@ type Step struct {
 }
 
 var (
-	bridgeLine = regexp.MustCompile(`^( *)bridge\("(.*)"\)$`)
-	tableLine  = regexp.MustCompile(`^ *(\d+)\. (.*)$`)
+	bridgeLine = lazily(`^( *)bridge\("(.*)"\)$`)
+	tableLine  = lazily(`^ *(\d+)\. (.*)$`)
 )
+
+// lazily compiles an expression when it is first used: every command of the program begins with this package, and few trace.
+func lazily(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
 
 // Parse takes apart what `ofproto/trace` printed.
 //
@@ -71,7 +77,7 @@ type parser struct {
 func (p *parser) line(line string) {
 	text := strings.TrimLeft(line, " ")
 	indent := len(line) - len(text)
-	if m := bridgeLine.FindStringSubmatch(line); m != nil {
+	if m := bridgeLine().FindStringSubmatch(line); m != nil {
 		p.leave(indent)
 		p.parts = append(p.parts, part{indent, m[2], -1})
 		return
@@ -82,7 +88,7 @@ func (p *parser) line(line string) {
 	case indent == 0 && p.tail(text):
 		return
 	}
-	if m := tableLine.FindStringSubmatch(line); m != nil && len(p.parts) > 0 {
+	if m := tableLine().FindStringSubmatch(line); m != nil && len(p.parts) > 0 {
 		// The table's number is right-aligned in two columns.
 		p.leave(indent + 1)
 		n, _ := strconv.Atoi(m[1])

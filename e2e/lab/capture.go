@@ -78,10 +78,12 @@ func (c *Capture) String() string { return fmt.Sprintf("capture on %q of %s", c.
 // File is the capture's file, in pcap format. It grows until Stop, and goes when the lab is closed.
 func (c *Capture) File() string { return c.file }
 
-var captureStats = regexp.MustCompile(`(\d+) packets? captured,? *\n?(\d+) packets? received by filter,? *\n?(\d+) packets? dropped by kernel`)
+var captureStats = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(\d+) packets? captured,? *\n?(\d+) packets? received by filter,? *\n?(\d+) packets? dropped by kernel`)
+})
 
 func parseStats(stderr string) (stats CaptureStats, answers int) {
-	all := captureStats.FindAllStringSubmatch(stderr, -1)
+	all := captureStats().FindAllStringSubmatch(stderr, -1)
 	if len(all) == 0 {
 		return CaptureStats{}, 0
 	}

@@ -40,9 +40,9 @@ type PingResult struct {
 }
 
 var (
-	pingSummary    = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
-	pingDuplicates = regexp.MustCompile(`\+(\d+) duplicates`)
-	pingErrors     = regexp.MustCompile(`\+(\d+) errors`)
+	pingSummary    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`) })
+	pingDuplicates = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\+(\d+) duplicates`) })
+	pingErrors     = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\+(\d+) errors`) })
 )
 
 // Ping sends echo requests from a node. That replies are missing is a result and not an error.
@@ -74,7 +74,7 @@ func Ping(ctx context.Context, from *Node, dst netip.Addr, o PingOptions) (PingR
 	}
 	begin := time.Now()
 	out, stderr, err := from.Exec(ctx, append(append(args, o.Args...), dst.String())...)
-	m := pingSummary.FindStringSubmatch(out)
+	m := pingSummary().FindStringSubmatch(out)
 	if m == nil {
 		if err == nil {
 			err = errors.New("no summary")
@@ -90,8 +90,8 @@ func Ping(ctx context.Context, from *Node, dst netip.Addr, o PingOptions) (PingR
 	}
 	r := PingResult{
 		Sent: number(m, 1), Received: number(m, 2),
-		Duplicates: number(pingDuplicates.FindStringSubmatch(out), 1),
-		Errors:     number(pingErrors.FindStringSubmatch(out), 1),
+		Duplicates: number(pingDuplicates().FindStringSubmatch(out), 1),
+		Errors:     number(pingErrors().FindStringSubmatch(out), 1),
 		Output:     out,
 	}
 	for end := begin.Add(time.Duration(count)*interval + wait); r.Received < r.Sent && r.Errors == 0 && time.Now().Before(end); {
