@@ -35,7 +35,7 @@ func (r Result) Changed() bool { return r.RowOps+r.FlowMods+r.Veths > 0 }
 
 // Reconcile makes everything what the store wishes, and reports each session's state there.
 //
-// The order protects production: the guard and the sessions' flows stand before anything is mirrored; then running flows
+// The order protects production: the guard and the sessions' flows stand before a copy can leave; then running flows
 // are made to notice. What is no longer wished stops first and is taken away then.
 func (c *Controller) Reconcile(ctx context.Context) (Result, error) {
 	const tries = 5

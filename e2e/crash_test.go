@@ -24,7 +24,8 @@ import (
 // steps of a change, before each of which the binary can be killed ($OVS_ERSPAN_KILL_AT; see fault_on.go). Which of them a
 // command takes is for the test to say: a step that is not reached proves nothing.
 var (
-	stepsOfAdd    = []string{"stored", "rows-before", "flows", "rows-after", "revalidate", "report"}
+	stepsOfAdd    = []string{"stored", "rows-before", "flows", "revalidate", "report"} // with the tap bridge
+	stepsOfMore   = []string{"stored", "rows-before", "flows", "rows-after", "revalidate", "report"}
 	stepsOfSet    = []string{"stored", "flows", "revalidate", "report"}
 	stepsOfRemove = []string{"stored", "flows", "rows-after", "revalidate", "rows-last", "report"}
 )
@@ -82,6 +83,16 @@ func TestKilledAtEachStep(t *testing.T) {
 		s.ok("session", "remove", "one")
 	}
 	s.ok(add...)
+	more := []string{"session", "add", "two", "--bridge", "br-ul", "--source", "br-ul", "--direction", "ingress", "--collector", collectorAddr}
+	for _, step := range stepsOfMore {
+		s.killAt(step, more...)
+		s.ok("run", "--once")
+		s.nothingToDo()
+		if state, reason := s.state("two"); state != "Active" {
+			t.Errorf("killed at %s of another add, mended: %s, %s", step, state, reason)
+		}
+		s.ok("session", "remove", "two")
+	}
 	for n, step := range stepsOfSet {
 		s.killAt(step, "session", "set", "one", "--session-id", fmt.Sprint(100+n))
 		s.ok("run", "--once")

@@ -105,24 +105,48 @@ func TestGuardTakesEachClass(t *testing.T) {
 	}
 }
 
-// TestGuardStandsBeforeTheTap: nothing is mirrored before the flows are there, nor at the moment after, when the guard stands.
+// TestGuardStandsBeforeTheTap: no copy leaves a tap bridge before the guard stands. What is mirrored to a new tap bridge, the
+// underlay itself with a dead collector here, is dropped there until its flows come, guard and all; to a tap bridge that is
+// there, nothing new is mirrored before its flows stand.
 func TestGuardStandsBeforeTheTap(t *testing.T) {
 	s := newScene(t)
-	for _, step := range []struct {
-		at   string
-		args []string
-	}{
-		{"flows", []string{"session", "add", "one", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr}},
-		{"rows-after", []string{"run", "--once"}},
-	} {
-		s.killAt(step.at, step.args...)
-		if mirrors, err := s.host.Vsctl(s.ctx, "--bare", "--columns=name", "list", "mirror"); err != nil || strings.TrimSpace(mirrors) != "" {
-			t.Errorf("before step %s mirrors stand already: %s %v", step.at, mirrors, err)
-		}
+	mirrors := func() string {
+		names, err := s.host.Vsctl(s.ctx, "--bare", "--columns=name", "list", "mirror")
+		s.must(err)
+		return strings.TrimSpace(names)
+	}
+	add := func(name, bridge, source string) []string {
+		return []string{"session", "add", name, "--bridge", bridge, "--source", source, "--collector", "192.0.2.77"}
+	}
+	s.killAt("flows", add("underlay", "br-ul", "uplink")...)
+	if mirrors() == "" {
+		t.Error("nothing is mirrored to the new tap bridge")
+	}
+	if mode, err := s.host.Vsctl(s.ctx, "get-fail-mode", tapBridge); err != nil || strings.TrimSpace(mode) != "secure" {
+		t.Errorf("fail_mode of the new tap bridge: %s %v", mode, err)
+	}
+	if flows, err := s.host.DumpFlows(s.ctx, tapBridge); err != nil || len(flows) != 0 {
+		t.Errorf("the new tap bridge has flows: %v %v", flows, err)
+	}
+	wire := s.capture(s.collector, "eth0", "proto 47")
+	s.ping(s.host.Node, collectorAddr, 20)
+	s.ping(s.a, addrB, 20)
+	s.stop(wire)
+	if n, err := wire.Count(s.ctx, ""); err != nil || n != 0 {
+		t.Errorf("%d copies left a tap bridge without flows (%v)", n, err)
+	}
+
+	if r := s.oe("run", "--once"); r.code != 3 { // the collector is dead
+		t.Fatalf("run --once: exit %d\n%s", r.code, r.stderr)
+	}
+	before := mirrors()
+	s.killAt("rows-after", add("two", "br0", "vnet0")...)
+	if now := mirrors(); now != before {
+		t.Errorf("before the flows are known to stand, something is mirrored: %s", now)
 	}
 	guard, err := s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "--no-stats", "dump-flows", tapBridge, "table=5")
 	s.must(err)
-	if !strings.Contains(guard, "nw_dst="+collectorAddr) {
+	if !strings.Contains(guard, "nw_dst=192.0.2.77") {
 		t.Errorf("there is no guard yet:\n%s", guard)
 	}
 }

@@ -65,7 +65,7 @@ func TestDeliveryHasItsOwnPatch(t *testing.T) {
 	d := tb.Deliveries[0]
 	changes := RowChanges(state, program)
 	mirrors := 0
-	for _, op := range changes.After {
+	for _, op := range changes.Before {
 		if op.AddMirror == nil {
 			continue
 		}

@@ -6,10 +6,12 @@ import (
 )
 
 // Changes is what has to happen to OVSDB rows to get from what is observed to what is planned, in order, with the
-// flows between Before and After: nothing is mirrored before the guard and the sessions' flows stand, and nothing of ours
-// is taken away before the flows no longer use it.
+// flows between Before and After: no copy leaves a tap bridge before the guard and the sessions' flows stand, and nothing of
+// ours is taken away before the flows no longer use it.
 type Changes struct {
-	Before []RowOp // bridges, tunnel ports, patch pairs
+	// Bridges, tunnel ports, patch pairs. With a new tap bridge, the mirrors too: it drops what comes in until it has its
+	// flows (docs/adr/0018).
+	Before []RowOp
 	After  []RowOp // mirrors come, change and go; patch and tunnel ports that are no longer needed go
 	Last   []RowOp // tap bridges that are no longer needed, when no copy can leave them any more
 }
@@ -30,6 +32,7 @@ func RowChanges(state State, p Program) Changes {
 		c.Before = append(c.Before, portOps(state.Bridges[bridge], bridge, port)...)
 	}
 	keep := map[string]bool{}
+	toNew := map[string]bool{} // bridges that are mirrored to a tap bridge that is not there yet
 	for _, tb := range p.TapBridges {
 		keep[tb.Name] = true
 		c.Before = append(c.Before, bridgeOps(state.Bridges[tb.Name], tb)...)
@@ -43,6 +46,7 @@ func RowChanges(state State, p Program) Changes {
 				mirrors[tap.Bridge] = map[string]*Tap{}
 			}
 			mirrors[tap.Bridge][tap.MirrorName()] = tap
+			toNew[tap.Bridge] = state.Bridges[tb.Name] == nil
 		}
 		for _, o := range tb.Outputs {
 			want(tb.Name, o)
@@ -54,7 +58,13 @@ func RowChanges(state State, p Program) Changes {
 	}
 	for _, name := range slices.Sorted(maps.Keys(state.Bridges)) {
 		b := state.Bridges[name]
-		c.After = append(c.After, mirrorOps(b, mirrors[name])...)
+		ops := mirrorOps(b, mirrors[name])
+		// Where one of ours has to go, it may have the last place that the bridge has for a mirror.
+		if toNew[name] && !slices.ContainsFunc(ops, func(op RowOp) bool { return op.AddMirror == nil }) {
+			c.Before = append(c.Before, ops...)
+		} else {
+			c.After = append(c.After, ops...)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(state.Bridges)) {
 		b := state.Bridges[name]

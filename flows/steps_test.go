@@ -1,0 +1,44 @@
+package flows
+
+import (
+	"slices"
+	"testing"
+)
+
+// TestMirrorsComeWithANewTapBridge: mirrors to a tap bridge that is new come in its transaction, behind their ports. To one that
+// is there they come after its flows; and after what has to go, which may have the place that they need.
+func TestMirrorsComeWithANewTapBridge(t *testing.T) {
+	adds := func(ops []RowOp) (at []int) {
+		for i, op := range ops {
+			if op.AddMirror != nil {
+				at = append(at, i)
+			}
+		}
+		return at
+	}
+	state := production()
+	program := build(state, stored(1, "one", nil))
+	c := RowChanges(state, program)
+	at := adds(c.Before)
+	if len(at) != 1 || len(adds(c.After)) != 0 {
+		t.Fatalf("to a new tap bridge: before the flows %v, after them %v", c.Before, c.After)
+	}
+	output := c.Before[at[0]].AddMirror.OutputPort
+	if i := slices.IndexFunc(c.Before, func(op RowOp) bool { return op.AddPort != nil && op.AddPort.Name == output }); i < 0 || i > at[0] {
+		t.Errorf("the mirror comes before its port: %v", c.Before)
+	}
+
+	state.Bridges["br0"].Mirrors = map[string]*Mirror{"old": {UUID: "old", Name: "es-old", ExternalIDs: map[string]string{OwnerKey: "tap"}}}
+	c = RowChanges(state, program)
+	if len(adds(c.Before)) != 0 || len(c.After) != 2 || c.After[0].DelMirror != "old" || c.After[1].AddMirror == nil {
+		t.Errorf("beside a mirror of ours that goes: before the flows %v, after them %v", c.Before, c.After)
+	}
+
+	state = production()
+	carryOut(t, state, RowChanges(state, program))
+	clear(state.Bridges["br0"].Mirrors)
+	c = RowChanges(state, build(state, stored(1, "one", nil)))
+	if len(adds(c.Before)) != 0 || len(adds(c.After)) != 1 {
+		t.Errorf("to a tap bridge that is there: before the flows %v, after them %v", c.Before, c.After)
+	}
+}
