@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
 	"github.com/ovs-erspan/ovs-erspan/ovsdb/ovsdbtest"
@@ -29,6 +30,19 @@ func thousandSessions(b *testing.B, collectors int) map[string]string {
 	if err != nil {
 		b.Fatal(err)
 	}
+	for n := range 1000 {
+		status := session.Status{State: session.Active, Reason: "InForce", Since: time.Date(2030, 1, 31, 18, 0, 0, 0, time.UTC),
+			Effective: &session.Effective{SessionID: n + 1, Snaplen: 1464, Origin: "192.0.2.1", Device: "br-ul", Ports: []string{"p"}}}
+		for c := range collectors {
+			status.Collectors = append(status.Collectors, session.CollectorStatus{
+				Address: netip.AddrFrom4([4]byte{192, 0, 2, byte(c + 9)}).String(), State: session.Active, Reason: "InForce",
+				Snaplen: 1464, SnaplenReason: "auto: MTU 1500 of br-ul less 36 for IP, GRE and ERSPAN 1 (Type II) over IPv4", Origin: "192.0.2.1", Device: "br-ul",
+			})
+		}
+		if e.put[fmt.Sprintf("%ss%04d", statusPrefix, n)], err = writeStatus(status); err != nil {
+			b.Fatal(err)
+		}
+	}
 	return e.put
 }
 
@@ -48,6 +62,16 @@ func BenchmarkReadSessions(b *testing.B) {
 		for b.Loop() {
 			if wish := readWish(store, nil); len(wish.Sessions) != 1000 {
 				b.Fatal(wish.Broken)
+			}
+		}
+	})
+}
+
+func BenchmarkReadStatuses(b *testing.B) {
+	eachStore(b, func(b *testing.B, store map[string]string) {
+		for b.Loop() {
+			if all := readStatuses(store, nil); len(all) != 1000 {
+				b.Fatal(len(all))
 			}
 		}
 	})
