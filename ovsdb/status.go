@@ -3,6 +3,7 @@ package ovsdb
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
@@ -30,6 +31,7 @@ type storedEffective struct {
 // writeStatus is the text of a status in the store.
 func writeStatus(s session.Status) (string, error) {
 	out := storedStatus{Status: s}
+	out.Collectors = slices.Grow(out.Collectors, len(s.Collectors))
 	for _, c := range s.Collectors {
 		short := storedCollector{CollectorStatus: c, State: c.State}
 		if c.State == s.State && c.Reason == s.Reason && c.Message == s.Message {
@@ -62,6 +64,7 @@ func readStatus(text string) (session.Status, bool) {
 		return session.Status{}, false
 	}
 	s := in.Status
+	s.Collectors = slices.Grow(s.Collectors, len(in.Collectors))
 	for _, short := range in.Collectors {
 		c := short.CollectorStatus
 		if c.State = short.State; c.State == "" {
