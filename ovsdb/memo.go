@@ -57,6 +57,18 @@ func (r *memoReader) session(key, name, text string) (session.Stored, error) {
 	return e.stored, e.err
 }
 
+// learn reads a session that is about to be written, for who reads it afterwards.
+func (m *memo) learn(key, name, text string) error {
+	stored, err := readSession(name, text)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sessions[key] = sessionEntry{text: text, stored: stored}
+	return nil
+}
+
 // status is readStatus. A nil reader remembers nothing.
 func (r *memoReader) status(key, text string) (session.Status, bool) {
 	if r == nil {

@@ -402,11 +402,12 @@ func newEdit(before map[string]string, memo *memo, change func(*session.Wish) er
 		if err := s.Validate(); err != nil { // it names the session
 			return edit{}, err
 		}
+		key := sessionPrefix + s.Name
 		// Never write what could not be read again.
-		if _, err := readSession(s.Name, text); err != nil {
+		if err := memo.learn(key, s.Name, text); err != nil {
 			return edit{}, fmt.Errorf("session %q: %w", s.Name, err)
 		}
-		e.put[sessionPrefix+s.Name] = text
+		e.put[key] = text
 	}
 	for name := range had {
 		if !kept[name] {
