@@ -51,7 +51,7 @@ packet meanwhile. A list that is given replaces the old one; --add-… and --rem
 							return nil, err
 						}
 						s := &w.Sessions[i].Session
-						*s = copySession(*s)
+						*s = s.Clone()
 						if err := errors.Join(unsetFields(lists.unset, s), spec.apply(cmd.Flags(), s), lists.apply(s)); err != nil {
 							return nil, refuse(err)
 						}
@@ -173,15 +173,6 @@ func removeFrom[T comparable](list, values []T) ([]T, error) {
 		list = slices.Delete(list, i, i+1)
 	}
 	return list, nil
-}
-
-// copySession makes the lists the copy's own, so that changing it leaves the original alone.
-func copySession(s session.Session) session.Session {
-	s.Sources.Ports = slices.Clone(s.Sources.Ports)
-	s.VLANs = slices.Clone(s.VLANs)
-	s.Collectors = slices.Clone(s.Collectors)
-	s.Match = slices.Clone(s.Match)
-	return s
 }
 
 // defaults says for each field that --unset takes how it returns to its default. The names are those of the flags.
