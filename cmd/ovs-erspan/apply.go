@@ -113,7 +113,7 @@ func applySessions(ctx context.Context, h *host, file session.File, prune, dryRu
 		if err != nil {
 			return err
 		}
-		text := fmt.Sprintf("%d sessions applied, %d removed\n", len(names), len(removed))
+		text := fmt.Sprintf("sessions applied: %d, removed: %d\n", len(names), len(removed))
 		printErr := h.app.print(map[string]any{"applied": names, "removed": removed, "status": status}, text)
 		if noWait {
 			return printErr

@@ -72,5 +72,5 @@ func uninstall(ctx context.Context, h *host) error {
 			return err
 		}
 	}
-	return h.app.print(map[string]any{"removed": removed}, fmt.Sprintf("%d sessions removed; nothing of ovs-erspan is left in this Open vSwitch\n", removed))
+	return h.app.print(map[string]any{"removed": removed}, fmt.Sprintf("sessions removed: %d; nothing of ovs-erspan is left in this Open vSwitch\n", removed))
 }
