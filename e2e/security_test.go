@@ -52,7 +52,8 @@ func TestArgumentsReachNoProcess(t *testing.T) {
 	seen := map[string]bool{}
 	for line := range strings.Lines(string(logged)) {
 		arg := strings.TrimSuffix(line, "\n")
-		if seen[arg] = true; !allowed.MatchString(arg) || strings.Contains(arg, "4711") || strings.Contains(arg, "marker") {
+		given := strings.ReplaceAll(arg, s.host.RunDir(), "") // a random name may have 4711 in it
+		if seen[arg] = true; !allowed.MatchString(arg) || strings.Contains(given, "4711") || strings.Contains(given, "marker") {
 			t.Errorf("ovs-ofctl got the argument %q", arg)
 		}
 	}
