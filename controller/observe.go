@@ -23,8 +23,6 @@ type Plan struct {
 	Flows map[string][]flows.Line
 	// Meters are the wished meters by tap bridge.
 	Meters map[string][]flows.Meter
-	// New are the tap bridges that were made for the plan: they have no flows yet.
-	New map[string]bool
 	// Deliveries are the wished flows of ours by production bridge; one that is to have none any more has none.
 	Deliveries map[string][]flows.Line
 }
@@ -206,10 +204,10 @@ func (c *Controller) Pending(ctx context.Context, p Plan) (map[string]flows.Flow
 }
 
 // flowChanges is what separates a tap bridge's flows and meters from the wished ones, and its counters: those of its flows,
-// and of its meters beside them. A bridge that is not there, or is new, has none.
+// and of its meters beside them. A bridge that is not there has none.
 func (c *Controller) flowChanges(ctx context.Context, p Plan, bridge string) (change flows.FlowChanges, there []flows.Entry, err error) {
 	var meters []flows.Meter
-	if p.Input.State.Bridges[bridge] != nil && !p.New[bridge] {
+	if p.Input.State.Bridges[bridge] != nil {
 		if there, err = c.OpenFlow.Dump(ctx, bridge); err != nil {
 			return change, nil, err
 		}

@@ -126,12 +126,7 @@ func (c *Controller) applyBefore(ctx context.Context, wish session.Wish, plan Pl
 		return plan, err
 	}
 	result.RowOps += len(plan.Rows.Before)
-	next, err := c.Plan(ctx, wish.Sessions)
-	next.New = map[string]bool{}
-	for _, op := range plan.Rows.Before {
-		next.New[op.Bridge] = next.New[op.Bridge] || op.AddBridge != nil
-	}
-	return next, err
+	return c.Plan(ctx, wish.Sessions)
 }
 
 // apply takes the steps of the plan that follow: flows, mirrors, and what is no longer needed. Meanwhile the missing next
