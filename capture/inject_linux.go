@@ -9,7 +9,8 @@ import (
 )
 
 // A device whose queue is full is waited for this long, and then only once until it takes a frame again: a program that
-// does not read must not stop the receiver, whose own loss would hit its other outputs too.
+// does not read must not stop the receiver, whose own loss would hit its other outputs too. It is looked at in pauses: that
+// a device's queue has room again is told to nobody (POLLOUT tells of the socket's buffer alone).
 const (
 	injectPatience = 2 * time.Millisecond
 	injectPause    = 100 * time.Microsecond

@@ -109,8 +109,8 @@ func foreignTunnels(state State) tunnelOwners {
 	return found
 }
 
-// InPlaceOfOurs tells whether a tunnel port of somebody else has the identity of the port that sessions share: a datapath opens
-// only one of the two.
+// InPlaceOfOurs tells whether a tunnel port of somebody else has the identity of the port that sessions share: a datapath
+// opens only one of the two.
 func InPlaceOfOurs(datapath string, i *Interface) bool {
 	ours := &Interface{Type: i.Type, Options: tunnelOptions(&session.Session{}, netip.Addr{})}
 	isShared := i.Type == "erspan" || i.Type == "ip6erspan" && datapath == "system"

@@ -15,7 +15,8 @@ import (
 const lockRetry = 100 * time.Millisecond
 
 // enforce sees to it that the generation is in force: by reconciling, or, where another process does that, by waiting for
-// it. It returns the statuses, at least of the sessions that it is about, and what is wrong with bridges that could not be programmed.
+// it. It returns the statuses, at least of the sessions that it is about, and what is wrong with bridges that could not be
+// programmed.
 //
 // What only stops copies (stops) waits for no daemon that hangs, but is done in spite of its lock: whatever of an older wish
 // the daemon does when it goes on, it undoes again, because it finds this generation then, and a row that changed under it
