@@ -56,13 +56,18 @@ type Vswitchd interface {
 	WaitRevalidated(ctx context.Context, touch func(context.Context) error) error
 	// SetNeighbor has native tunnels know the link-layer address of a next hop that is reached through a bridge.
 	SetNeighbor(ctx context.Context, bridge string, hop netip.Addr, address string) error
+	// Routes are what its route table says of each address.
+	Routes(ctx context.Context, to []netip.Addr) (map[netip.Addr]flows.Route, error)
 	// Neighbors by the bridge that they are reached through.
 	Neighbors(ctx context.Context) (map[string]map[netip.Addr]bool, error)
 }
 
 // Underlay is the host's network towards collectors (package underlay).
 type Underlay interface {
+	// Paths are those that the kernel takes, Along completes those that Open vSwitch takes, whose tunnels may have the
+	// addresses of the devices.
 	Paths(keys []flows.PathKey) (map[flows.PathKey]flows.Path, error)
+	Along(routes map[flows.PathKey]flows.Route, tunnels map[string]bool) (map[flows.PathKey]flows.Path, error)
 	Prime(path flows.Path) error
 	// Veths are those of the pairs that are there, and by name the kinds of the devices of others that have their
 	// names; the devices of what AddVeth makes come without segmentation and checksum offloads, and up.
@@ -96,6 +101,8 @@ type Controller struct {
 	// unproven is why the last reconcile could not find out whether meters are harmless; nil where it could.
 	unproven error
 	ways     map[flows.PathKey]way // what this controller saw of the underlay last time
+	// nextRoute is where RoutesChanged goes on.
+	nextRoute int
 }
 
 // NeighborWait bounds how long a reconcile waits for next hops that do not answer.

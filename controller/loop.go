@@ -34,7 +34,7 @@ const (
 	// found again. When it is back, its bridges are tried so often for so long.
 	restartRetry, restartTries = 20 * time.Millisecond, 10_000
 	probeInterval, probeFor    = 10 * time.Millisecond, 30 * time.Second
-	// neighborPoll is how often the neighbours of the userspace datapath are looked at: it tells nobody of a change.
+	// neighborPoll is how often the neighbours and routes of the userspace datapath are looked at: it tells nobody of a change.
 	neighborPoll = 500 * time.Millisecond
 	// boundPoll is how often the counters of sessions that end after so many packets or bytes are looked at.
 	boundPoll = time.Second
@@ -181,7 +181,7 @@ type serving struct {
 	looks   *rate.Limiter
 
 	generation uint64 // of the wish, as of the last reconcile
-	neighbors  any    // of the userspace datapath, as last seen
+	neighbors  string // of the userspace datapath, as last seen
 	up         bool   // ovs-vswitchd answered last
 	upSince    time.Time
 }
@@ -374,7 +374,12 @@ func (s *serving) pollNeighbors(ctx context.Context) {
 		s.look("ovs-vswitchd", false)
 		return
 	}
-	if text := fmt.Sprint(known); s.neighbors != text { // maps are printed sorted
+	moved, err := s.c.RoutesChanged(ctx)
+	if err != nil {
+		s.look("ovs-vswitchd", false)
+		return
+	}
+	if text := fmt.Sprint(known); s.neighbors != text || moved { // maps are printed sorted
 		s.neighbors = text
 		s.compareUnderlay(ctx)
 	}
@@ -518,7 +523,7 @@ func (s *serving) afterwards(ctx context.Context, result Result) {
 	if end := s.c.holdEnds(); !end.IsZero() {
 		s.due[dueHold] = end
 	}
-	if s.c.neighborsOfUserspace(result.Plan.Input.State) {
+	if s.c.userspaceTunnels() {
 		s.in(neighborPoll, dueNeighbors)
 	}
 	if s.c.unansweredNow() {

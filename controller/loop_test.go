@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -95,6 +96,9 @@ func (f *fakeHost) State() (flows.State, error) {
 	for _, name := range f.bridges {
 		s.Bridges[name] = &flows.Bridge{UUID: name, Name: name, ExternalIDs: map[string]string{flows.OwnerKey: "tap"}, Ports: map[string]*flows.Port{}}
 	}
+	if f.path != nil { // there is somebody's bridge, too
+		s.Bridges["br0"] = &flows.Bridge{UUID: "br0", Name: "br0", Ports: map[string]*flows.Port{}}
+	}
 	return s, f.lost
 }
 
@@ -143,6 +147,22 @@ func (f *fakeHost) Canonical(context.Context, []flows.Flow) ([]flows.Line, error
 func (f *fakeHost) WaitRevalidated(context.Context, func(context.Context) error) error { return nil }
 func (f *fakeHost) Neighbors(context.Context) (map[string]map[netip.Addr]bool, error) {
 	return nil, nil
+}
+
+func (f *fakeHost) Routes(_ context.Context, to []netip.Addr) (map[netip.Addr]flows.Route, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	routes := map[netip.Addr]flows.Route{}
+	for _, a := range to {
+		if f.path != nil {
+			routes[a] = flows.Route{Device: f.path.Device, Source: f.path.Source, NextHop: f.path.NextHop}
+		}
+	}
+	return routes, nil
+}
+
+func (f *fakeHost) Along(routes map[flows.PathKey]flows.Route, _ map[string]bool) (map[flows.PathKey]flows.Path, error) {
+	return f.Paths(slices.Collect(maps.Keys(routes)))
 }
 
 func (f *fakeHost) Paths(keys []flows.PathKey) (map[flows.PathKey]flows.Path, error) {

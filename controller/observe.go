@@ -3,9 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
@@ -106,70 +104,6 @@ func reject(in flows.Input, bad *flows.BadMatchError) bool {
 		found = true
 	}
 	return found
-}
-
-// paths observes the way to each collector. Where a bridge of the userspace datapath does the tunnelling, its own list of
-// neighbours counts, not the kernel's.
-func (c *Controller) paths(ctx context.Context, state flows.State, sessions []session.Stored) (map[flows.PathKey]flows.Path, error) {
-	keys := flows.PathKeys(sessions)
-	if len(keys) == 0 {
-		return nil, nil
-	}
-	paths, err := c.rawPaths(ctx, state, keys)
-	if err == nil {
-		c.hold(state, paths)
-	}
-	return paths, err
-}
-
-// rawPaths are the paths as they are now.
-func (c *Controller) rawPaths(ctx context.Context, state flows.State, keys []flows.PathKey) (map[flows.PathKey]flows.Path, error) {
-	paths, err := c.Underlay.Paths(keys)
-	if err != nil {
-		return nil, err
-	}
-	err = c.overlayNeighbors(ctx, state, paths)
-	for key, p := range paths {
-		if key.Sender {
-			p.NextHop, p.Unnoticed = netip.Addr{}, ""
-			paths[key] = p
-		}
-	}
-	return paths, err
-}
-
-// throughUserspace tells whether a path leaves through a bridge of the userspace datapath.
-func throughUserspace(state flows.State, p flows.Path) bool {
-	b := state.Bridges[p.Device]
-	return b != nil && b.NormalDatapathType() == "netdev"
-}
-
-func (c *Controller) overlayNeighbors(ctx context.Context, state flows.State, paths map[flows.PathKey]flows.Path) error {
-	userspace := func(p flows.Path) bool { return throughUserspace(state, p) }
-	any := false
-	for key, p := range paths {
-		any = any || userspace(p)
-		if !userspace(p) {
-			p.Unnoticed = ""
-			paths[key] = p
-		}
-	}
-	if !any {
-		return nil
-	}
-	known, err := c.Vswitchd.Neighbors(ctx)
-	if err != nil {
-		return fmt.Errorf("ask for neighbours: %w", err)
-	}
-	for key, p := range paths {
-		if userspace(p) {
-			if p.HasNeighbor = known[p.Device][p.NextHop]; p.HasNeighbor {
-				p.Unnoticed = ""
-			}
-			paths[key] = p
-		}
-	}
-	return nil
 }
 
 // Pending is what separates a plan from what is programmed: row changes are in the plan, these are the flow changes, and

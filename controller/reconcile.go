@@ -321,10 +321,7 @@ func (c *Controller) waitNeighbors(ctx context.Context, plan Plan, missing map[f
 	notice := c.Now().Add(noticeWait)
 	for {
 		found, all := false, true
-		paths, err := c.Underlay.Paths(keys)
-		if err == nil {
-			err = c.overlayNeighbors(ctx, plan.Input.State, paths)
-		}
+		paths, err := c.rawPaths(ctx, plan.Input.State, keys)
 		if err == nil {
 			for _, p := range paths {
 				found, all = found || p.HasNeighbor, all && p.HasNeighbor

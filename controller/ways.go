@@ -1,8 +1,10 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
@@ -17,9 +19,9 @@ type way struct {
 	known   bool       // whether there was one
 }
 
-// hold notes the paths, and puts what was in place of those that were lost a moment ago. Whether a route that now leaves
-// elsewhere is one is not for the kernel alone to say: copies of the userspace datapath leave only through its bridges.
-func (c *Controller) hold(state flows.State, paths map[flows.PathKey]flows.Path) {
+// hold notes the paths, and puts what was in place of those that were lost a moment ago. A route that now leaves elsewhere is
+// none for the userspace datapath, whose copies leave only through its bridges.
+func (c *Controller) hold(paths map[flows.PathKey]flows.Path) {
 	if c.RouteHold == 0 {
 		return
 	}
@@ -29,7 +31,7 @@ func (c *Controller) hold(state flows.State, paths map[flows.PathKey]flows.Path)
 	for key, p := range paths {
 		w := c.ways[key]
 		w.seen = p
-		strayed := throughUserspace(state, w.usable) && !throughUserspace(state, p)
+		strayed := w.usable.Bridge != "" && p.Bridge == ""
 		switch {
 		case p.Device != "" && p.Source.IsValid() && !strayed:
 			w.usable, w.lost = p, time.Time{}
@@ -143,7 +145,7 @@ func (c *Controller) unansweredNow() bool {
 func (c *Controller) ask(ctx context.Context, key flows.PathKey, p flows.Path) {
 	var err error
 	if p.Unnoticed != "" {
-		err = c.Vswitchd.SetNeighbor(ctx, p.Device, p.NextHop, p.Unnoticed)
+		err = c.Vswitchd.SetNeighbor(ctx, p.Bridge, p.NextHop, p.Unnoticed)
 	} else {
 		err = c.Underlay.Prime(p)
 	}
@@ -163,11 +165,43 @@ func (c *Controller) AskAgain(ctx context.Context) (asked int) {
 	return asked
 }
 
-// neighborsOfUserspace tells whether any path leaves through a bridge of the userspace datapath, which has neighbours of its
-// own and tells nobody when they change.
-func (c *Controller) neighborsOfUserspace(state flows.State) bool {
-	for _, w := range c.ways {
-		if throughUserspace(state, w.seen) {
+// routesAtOnce bounds how many routes RoutesChanged asks for.
+const routesAtOnce = 64
+
+// RoutesChanged tells whether the userspace datapath takes another way than the last reconcile saw. It asks for some of the
+// routes at a time, and for all in turn.
+func (c *Controller) RoutesChanged(ctx context.Context) (bool, error) {
+	keys := make([]flows.PathKey, 0, len(c.ways))
+	for key := range c.ways {
+		if key.Datapath == netdev {
+			keys = append(keys, key)
+		}
+	}
+	slices.SortFunc(keys, func(a, b flows.PathKey) int {
+		return cmp.Or(a.Collector.Compare(b.Collector), a.Origin.Compare(b.Origin))
+	})
+	if n := len(keys); n > routesAtOnce {
+		first := c.nextRoute % n
+		c.nextRoute = first + routesAtOnce
+		keys = append(keys, keys...)[first : first+routesAtOnce]
+	}
+	routes, err := c.routes(ctx, keys)
+	if err != nil {
+		return false, err
+	}
+	for key, r := range routes {
+		if seen := c.ways[key].seen; r.Device != seen.Device || r.Device != "" && (r.Source != seen.Source || r.NextHop != seen.NextHop) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// userspaceTunnels tells whether any copies leave by the userspace datapath, which has routes and neighbours of its own and
+// tells nobody when they change.
+func (c *Controller) userspaceTunnels() bool {
+	for key := range c.ways {
+		if key.Datapath == netdev {
 			return true
 		}
 	}

@@ -151,7 +151,7 @@ func mtuOf(p *Port) int {
 // it, else the kernel's. Where nothing tells, it is that of all bridges, or "".
 func arrivesAt(in Input, from PathKey) string {
 	if p, ok := in.Paths[from]; ok && p.Device != "" {
-		if isNetdevBridge(in.State, p.Device) {
+		if TunnelBridge(in.State, p.Device) != "" {
 			return "netdev"
 		}
 		return "system"
@@ -175,8 +175,8 @@ func arrivesAt(in Input, from PathKey) string {
 func (pl *planned) judgeSender(in Input, datapath string) {
 	from := senderKey(pl.wish.Session)
 	p := in.Paths[from]
-	if datapath == "netdev" && p.Device != "" && !isNetdevBridge(in.State, p.Device) {
-		pl.out.degrade(ReasonNotOnBridge, fmt.Sprintf("the way to %s leads through device %s, which is no bridge of this Open vSwitch with the userspace datapath: what it sends does not arrive", from.Collector, p.Device))
+	if datapath == "netdev" && p.Device != "" && TunnelBridge(in.State, p.Device) == "" {
+		pl.out.degrade(ReasonNotOnBridge, fmt.Sprintf("the way to %s leads through device %s, which is no port of a bridge of this Open vSwitch with the userspace datapath: what it sends does not arrive", from.Collector, p.Device))
 	}
 }
 

@@ -37,15 +37,28 @@ func production() State {
 	}}
 }
 
-func paths(s []session.Stored) map[PathKey]Path {
+// paths lead to each collector of the sessions, whichever datapath sends.
+func paths(sessions []session.Stored) map[PathKey]Path {
 	all := map[PathKey]Path{}
-	for _, k := range PathKeys(s) {
+	add := func(k PathKey) {
 		p := Path{Device: "br-ul", Source: addr("192.0.2.1"), NextHop: k.Collector, MTU: 1500,
 			Local: []netip.Addr{addr("192.0.2.1"), addr("2001:db8::1")}, HasNeighbor: true}
 		if k.Collector.Is6() {
 			p.Source = addr("2001:db8::1")
 		}
+		if k.Origin.IsValid() {
+			p.Source = k.Origin
+		}
 		all[k] = p
+	}
+	for _, s := range sessions {
+		for _, c := range s.Collectors {
+			add(pathKey(&s, c, "netdev"))
+			add(pathKey(&s, c, "system"))
+		}
+		if from := senderKey(s.Session); from.Collector.IsValid() {
+			add(from)
+		}
 	}
 	return all
 }

@@ -23,7 +23,7 @@ func guardFlows(paths []pathTo) []Flow {
 		guardEndpoint(add, p.collector)
 		// ICMP errors that the collector sends, and those of anyone else about packets that we sent.
 		guardErrors(add, p.collector, true)
-		for _, local := range p.path.Local {
+		for _, local := range p.locals() {
 			guardEndpoint(add, local)
 			guardErrors(add, local, false)
 			if local.Is4() {
@@ -45,6 +45,17 @@ func guardFlows(paths []pathTo) []Flow {
 		flows = append(flows, Flow{TableGuard, priorityGuard, NewCookie(StageGuard, h.Sum32()), Match{Fields: matches[key]}, drop()})
 	}
 	return flows
+}
+
+// locals are the addresses that the copies may leave from, each once.
+func (p pathTo) locals() []netip.Addr {
+	all := slices.Clone(p.path.Local)
+	for _, a := range []netip.Addr{p.path.Source, p.origin} {
+		if a.IsValid() {
+			all = append(all, a)
+		}
+	}
+	return all
 }
 
 // guardEndpoint drops GRE (protocol 47) to and from an address. Later fragments have the same protocol and addresses.

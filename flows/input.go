@@ -20,25 +20,37 @@ type Input struct {
 	Devices map[string]string
 }
 
-// PathKey names a path: to a collector, from an origin (the zero Addr where the route chooses).
+// PathKey names a path: to a collector, from an origin (the zero Addr where the route chooses), by the datapath that
+// sends: the userspace datapath has a route table of its own, which is not the kernel's.
 type PathKey struct {
 	Collector netip.Addr
 	Origin    netip.Addr
+	// Datapath is the type of the datapath that sends; "" for a Sender.
+	Datapath string
 	// Sender tells that the address only sends to this host: the next hop towards it does not matter.
 	Sender bool
+}
+
+// Route is what Open vSwitch's own route table says of an address (`ovs-appctl ovs/route/lookup`, ovs-vswitchd(8)).
+type Route struct {
+	Device  string     // "" where there is no route
+	Source  netip.Addr // the address that tunnels send from
+	NextHop netip.Addr // the gateway, or the address itself where it is on-link
 }
 
 // Path is what is known of the way from this host to a collector.
 type Path struct {
 	// Device is the network device that the route leaves through; "" where there is no route.
 	Device string
+	// Bridge is the userspace bridge that Device is a port of; "" where it is on none, or the kernel's datapath sends.
+	Bridge string
 	// Source is the local address that the copies get; invalid where none of the collector's family is there.
 	Source netip.Addr
 	// NextHop is the gateway, or the collector itself where it is on-link.
 	NextHop netip.Addr
-	// MTU is the largest IP packet that the route and its device take, in bytes.
+	// MTU is the largest IP packet that the route and its devices take, in bytes.
 	MTU int
-	// Local holds every address of the device: the guard drops what they ask of the network.
+	// Local holds every address that copies may leave from: the guard drops what these ask of the network.
 	Local []netip.Addr
 	// HasNeighbor tells that the next hop's link-layer address is known.
 	HasNeighbor bool

@@ -84,6 +84,8 @@ const (
 	ReasonNoRoute         = "NoRoute"
 	ReasonNoSource        = "NoSourceAddress"
 	ReasonNoNeighbor      = "NoNeighbor"
+	ReasonLinkLocal       = "LinkLocalSource"
+	ReasonOriginIgnored   = "OriginIgnored"
 	ReasonOwnAddress      = "CollectorIsOwnAddress"
 	ReasonNotOnBridge     = "UnderlayNotOnBridge"
 	ReasonPathMTU         = "PathMTUTooSmall"
@@ -113,32 +115,10 @@ var tapBridgeNames = map[string]string{"system": "br-erspan", "netdev": "br-ersp
 // TapBridgeNames are the names that our bridges can have, sorted.
 func TapBridgeNames() []string { return slices.Sorted(maps.Values(tapBridgeNames)) }
 
-// PathKeys are the paths that a plan for these sessions needs to know.
-func PathKeys(sessions []session.Stored) []PathKey {
-	seen := map[PathKey]bool{}
-	var keys []PathKey
-	for _, s := range sessions {
-		if s.Stopped() {
-			continue
-		}
-		for _, c := range s.Collectors {
-			key := PathKey{Collector: c, Origin: s.Origin}
-			if !seen[key] {
-				seen[key] = true
-				keys = append(keys, key)
-			}
-		}
-		if key := senderKey(s.Session); key.Collector.IsValid() && !seen[key] {
-			seen[key] = true
-			keys = append(keys, key)
-		}
-	}
-	return keys
-}
-
+// pathTo is a path that the guard is for.
 type pathTo struct {
-	collector netip.Addr
-	path      Path
+	collector, origin netip.Addr
+	path              Path
 }
 
 // memo keeps what was made of a key while one plan is built: of a thousand sessions, many say the same of a collector.
@@ -169,7 +149,7 @@ func Build(in Input) Program {
 	limits := newLimits(in.State)
 	foreign, taken := foreignTunnels(in.State), foreignPorts(in.State)
 	delivered := deliveryPorts(in.Sessions)
-	texts := memo[room, string]{}
+	exits, texts := newExits(in.State), memo[room, string]{}
 	byDatapath := map[string][]*planned{}
 	for _, s := range acceptedFirst(in.Sessions) {
 		out := &Outcome{Slot: s.Slot, State: session.Active, Reason: ReasonInForce}
@@ -195,7 +175,7 @@ func Build(in Input) Program {
 			continue
 		}
 		datapath := pl.bridge.NormalDatapathType()
-		if !pl.findTapBridge(in.State, datapath, taken, pl.sourcePortNames(datapath)) || !pl.findMeter(in, datapath) || !pl.findCollectors(in, datapath, foreign, texts) {
+		if !pl.findTapBridge(in.State, datapath, taken, pl.sourcePortNames(datapath)) || !pl.findMeter(in, datapath) || !pl.findCollectors(in, datapath, foreign, exits, texts) {
 			continue
 		}
 		if datapath == "system" && slices.ContainsFunc(pl.out.Collectors, pl.cuts) && !pl.segment(in.Devices, taken) {
@@ -395,13 +375,13 @@ func (pl *planned) namesFree(taken map[string]string, ports []string) bool {
 }
 
 // findCollectors decides for each collector whether and how much of each frame can be sent to it.
-func (pl *planned) findCollectors(in Input, datapath string, foreign tunnelOwners, texts memo[room, string]) bool {
+func (pl *planned) findCollectors(in Input, datapath string, foreign tunnelOwners, exits *exits, texts memo[room, string]) bool {
 	s, out := pl.wish, pl.out
 	sendable := 0
 	out.Collectors = slices.Grow(out.Collectors, len(s.Collectors))
 	for _, c := range s.Collectors {
-		co := CollectorOutcome{Address: c, Path: in.Paths[PathKey{Collector: c, Origin: s.Origin}], State: session.Active, Reason: ReasonInForce}
-		pl.judgePath(in.State, datapath, &co, texts)
+		co := CollectorOutcome{Address: c, Path: in.Paths[pathKey(s, c, datapath)], State: session.Active, Reason: ReasonInForce}
+		pl.judgePath(datapath, &co, exits, texts)
 		if co.MaxLen > 0 {
 			co.tunnel = tunnelName(&s.Session, c, datapath)
 			if foreign := foreign.sameAs(&s.Session, c, datapath); foreign != "" {
@@ -434,93 +414,6 @@ func (pl *planned) findCollectors(in Input, datapath string, foreign tunnelOwner
 // cuts tells whether some frame of the sources is longer than what is sent of it to the collector.
 func (pl *planned) cuts(co CollectorOutcome) bool { return co.MaxLen > 0 && co.MaxLen < pl.largest }
 
-// room is how much of a frame a path takes, fit bytes, and why.
-type room struct {
-	why     string // what comes first
-	device  string
-	mtu     int
-	fit     int
-	version erspan.Version
-	ipv6    bool
-}
-
-func (r room) String() string {
-	family := "IPv4"
-	if r.ipv6 {
-		family = "IPv6"
-	}
-	return fmt.Sprintf("%sMTU %d of %s less %d for IP, GRE and ERSPAN %s over %s", r.why, r.mtu, r.device, r.mtu-r.fit, r.version, family)
-}
-
-func (pl *planned) judgePath(state State, datapath string, co *CollectorOutcome, texts memo[room, string]) {
-	degraded := func(reason, format string, args ...any) {
-		co.State, co.Reason, co.Message = session.Degraded, reason, fmt.Sprintf(format, args...)
-	}
-	path := co.Path
-	switch {
-	case path.OwnAddress:
-		degraded(ReasonOwnAddress, "is an address of this host: copies would come back")
-		return
-	case path.Device == "":
-		degraded(ReasonNoRoute, "there is no route to it")
-		return
-	case !path.Source.IsValid():
-		degraded(ReasonNoSource, "device %s has no address of its family to send from", path.Device)
-		return
-	case datapath == "netdev" && !isNetdevBridge(state, path.Device):
-		degraded(ReasonNotOnBridge, "the route leaves through device %s, which is no bridge of this Open vSwitch with the userspace datapath: copies cannot leave there", path.Device)
-		return
-	}
-	s := pl.wish
-	fit := path.MTU - (erspan.Overhead(erspan.Version(s.ERSPAN.Version), co.Address.Is6()) - erspan.EthernetHeaderLen)
-	if fit < session.MinSnaplen {
-		degraded(ReasonPathMTU, "the path takes packets of %d bytes, too few for any frame", path.MTU)
-		return
-	}
-	because := func(why string) string {
-		return texts.of(room{why, path.Device, path.MTU, fit, erspan.Version(s.ERSPAN.Version), co.Address.Is6()}, room.String)
-	}
-	wanted, fixed := s.Snaplen.Bytes()
-	if s.Snaplen == session.SnaplenOff {
-		wanted, fixed = session.MaxSnaplen, true
-	}
-	fragments := datapath == "system" && co.Address.Is4() && pl.largest > fit
-	switch {
-	case fragments && (!fixed || wanted > fit):
-		co.MaxLen, co.MaxLenWhy = session.MaxSnaplen, "auto: whole frames"
-		if fixed {
-			co.MaxLen, co.MaxLenWhy = wanted, "as wished"
-		}
-		co.MaxLenWhy += fmt.Sprintf("; copies of more than %d bytes leave in two IP packets (%s)", fit, because(""))
-	case !fixed:
-		co.MaxLen, co.MaxLenWhy = fit, because("auto: ")
-	case wanted <= fit:
-		co.MaxLen, co.MaxLenWhy = wanted, "as wished"
-	case pl.largest <= fit && datapath == "netdev":
-		// No frame is as long now. The cut stays at what fits, for the moment when a source's MTU rises.
-		co.MaxLen, co.MaxLenWhy = fit, fmt.Sprintf("as wished: whole frames, of up to %d bytes; %s", pl.largest, because(""))
-	case pl.largest <= fit:
-		co.MaxLen, co.MaxLenWhy = wanted, "as wished"
-	default:
-		// More than fits would not only be lost: in userspace it takes production packets with it.
-		co.MaxLen, co.MaxLenWhy = fit, because("cut: ")
-		degraded(ReasonSnaplenCut, "snaplen %s does not fit (frames of up to %d bytes; %s); cut to %d", s.Snaplen, pl.largest, because(""), fit)
-	}
-	if path.Held && co.State == session.Active {
-		degraded(ReasonNoRoute, "the route to it is gone")
-	}
-	if !path.HasNeighbor && co.State == session.Active {
-		degraded(ReasonNoNeighbor, "the next hop %s on %s does not answer", path.NextHop, path.Device)
-	}
-}
-
-// isNetdevBridge tells whether a device is the local port of a bridge with the userspace datapath: native tunnelling
-// sends only through those.
-func isNetdevBridge(state State, device string) bool {
-	b := state.Bridges[device]
-	return b != nil && b.NormalDatapathType() == "netdev"
-}
-
 // buildTapBridge joins the sessions of one datapath; share is how many tap bridges have source sessions.
 func buildTapBridge(in Input, datapath string, sessions []*planned, share int) *TapBridge {
 	state := in.State
@@ -533,7 +426,7 @@ func buildTapBridge(in Input, datapath string, sessions []*planned, share int) *
 	guard := func(key PathKey, path Path) {
 		if !guarded[key] {
 			guarded[key] = true
-			paths = append(paths, pathTo{key.Collector, path})
+			paths = append(paths, pathTo{key.Collector, key.Origin, path})
 		}
 	}
 	for _, pl := range sessions {
@@ -552,7 +445,7 @@ func buildTapBridge(in Input, datapath string, sessions []*planned, share int) *
 		sources[pl.wish.Slot] = pl
 		for _, co := range pl.out.Collectors {
 			// The guard covers also collectors that nothing is sent to for now: they may come back.
-			guard(PathKey{Collector: co.Address, Origin: pl.wish.Origin}, co.Path)
+			guard(pathKey(pl.wish, co.Address, datapath), co.Path)
 			if co.MaxLen > 0 && tunnels[co.tunnel] == nil {
 				tunnels[co.tunnel] = tunnelFor(&pl.wish.Session, co.Address, datapath)
 			}
@@ -690,8 +583,9 @@ func filterFlows(s session.Stored, next Table) []Flow {
 // collector its address and the output.
 func encapsulateFlow(pl *planned, datapath string, sends memo[sending, Action]) Flow {
 	s := pl.wish
-	actions := make([]Action, 0, 3+len(pl.out.Collectors))
-	actions = append(actions, setNumber(uint64(*s.ERSPAN.SessionID), "tun_id"), setField(strconv.Itoa(s.ERSPAN.Version), "tun_erspan_ver"))
+	actions := make([]Action, 0, 4+len(pl.out.Collectors))
+	// A mark that production set would choose another route: in userspace, mostly none.
+	actions = append(actions, setNumber(0, "pkt_mark"), setNumber(uint64(*s.ERSPAN.SessionID), "tun_id"), setField(strconv.Itoa(s.ERSPAN.Version), "tun_erspan_ver"))
 	if s.ERSPAN.Version == 2 {
 		actions = append(actions, setNumber(uint64(valueOr(s.ERSPAN.HardwareID, 0)), "tun_erspan_hwid"))
 	} else {

@@ -180,7 +180,7 @@ func refusedTunnel() *Bridge {
 		Ports: map[string]*Port{"es-tun-nd": {Name: "es-tun-nd", ExternalIDs: ours, Interfaces: []*Interface{i}}}}
 }
 
-var theOne = PathKey{Collector: netip.MustParseAddr("192.0.2.9")}
+var theOne = PathKey{Collector: netip.MustParseAddr("192.0.2.9"), Datapath: "netdev"}
 
 func edit(paths map[PathKey]Path, change func(*Path)) {
 	p := paths[theOne]

@@ -62,6 +62,7 @@ var fields = []field{
 	{"reg5", oxm{classNicira, 5}, 4, hexadecimal, 0},
 	{"reg6", oxm{classNicira, 6}, 4, hexadecimal, 0},
 	{"reg7", oxm{classNicira, 7}, 4, hexadecimal, 0},
+	{"pkt_mark", oxm{classNicira, 33}, 4, hexadecimal, 0},
 	{"tun_id", oxm{classBasic, 38}, 8, hexadecimal, 0},
 	{"tun_src", oxm{classNicira, 31}, 4, ip4, 0},
 	{"tun_dst", oxm{classNicira, 32}, 4, ip4, 0},

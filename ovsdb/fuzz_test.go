@@ -58,7 +58,7 @@ func FuzzStore(f *testing.F) {
 			}
 		}
 		in := flows.Input{State: fuzzState(), Sessions: wish.Sessions, Rejected: map[string]string{}, Paths: map[flows.PathKey]flows.Path{}}
-		for _, key := range flows.PathKeys(in.Sessions) {
+		for _, key := range flows.PathKeys(in.Sessions, in.State) {
 			here := netip.MustParseAddr("192.0.2.1")
 			in.Paths[key] = flows.Path{Device: "br0", Source: here, NextHop: key.Collector, MTU: 1500, Local: []netip.Addr{here}, HasNeighbor: true}
 		}

@@ -13,7 +13,7 @@ ovsdb      session flows
 openflow   flows
 doctor     session flows
 trace      erspan session flows probe
-vswitchd
+vswitchd   flows
 underlay   flows
 controller session flows
 metrics    session flows controller

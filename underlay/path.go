@@ -3,6 +3,7 @@ package underlay
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -14,9 +15,38 @@ import (
 	"github.com/ovs-erspan/ovs-erspan/flows"
 )
 
-// Paths finds the path to each collector. A collector without a route has a Path without a device; an error means that
-// the kernel could not be asked.
+// Paths finds the path to each collector, as the kernel takes it. A collector without a route has a Path without a device;
+// an error means that the kernel could not be asked.
 func Paths(keys []flows.PathKey) (map[flows.PathKey]flows.Path, error) {
+	return findAll(keys, func(q query, key flows.PathKey) (flows.Path, error) { return q.find(key) })
+}
+
+// Along completes the paths that Open vSwitch takes by its own route table: what the kernel knows of the device, of the next
+// hop's link-layer address, and which of the collectors are this host. Tunnels may leave through any of the tunnel devices,
+// as routes change: their addresses are all in Path.Local. A device that the kernel does not know has neither MTU nor
+// neighbours here.
+func Along(routes map[flows.PathKey]flows.Route, tunnels map[string]bool) (map[flows.PathKey]flows.Path, error) {
+	local := []netip.Addr(nil)
+	return findAll(slices.Collect(maps.Keys(routes)), func(q query, key flows.PathKey) (flows.Path, error) {
+		if local == nil {
+			var err error
+			if local, err = q.addresses(tunnels); err != nil {
+				return flows.Path{}, err
+			}
+		}
+		path, err := q.along(routes[key])
+		if path.Device != "" {
+			path.Local = local
+		}
+		return path, err
+	})
+}
+
+func findAll(keys []flows.PathKey, find func(query, flows.PathKey) (flows.Path, error)) (map[flows.PathKey]flows.Path, error) {
+	paths := make(map[flows.PathKey]flows.Path, len(keys))
+	if len(keys) == 0 {
+		return paths, nil
+	}
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("netlink: %w", err)
@@ -27,9 +57,8 @@ func Paths(keys []flows.PathKey) (map[flows.PathKey]flows.Path, error) {
 		return nil, err
 	}
 	q := query{handle, map[int]link{}, map[neighborsOf]map[netip.Addr]netlink.Neigh{}}
-	paths := make(map[flows.PathKey]flows.Path, len(keys))
 	for _, key := range keys {
-		path, err := q.find(key)
+		path, err := find(q, key)
 		if err != nil {
 			return nil, fmt.Errorf("path to %s: %w", key.Collector, err)
 		}
@@ -64,6 +93,11 @@ func toAddrs(list []netlink.Addr) []netip.Addr {
 			addrs = append(addrs, addr.Unmap())
 		}
 	}
+	return compact(addrs)
+}
+
+// compact sorts the addresses and leaves each once.
+func compact(addrs []netip.Addr) []netip.Addr {
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	return slices.Compact(addrs)
 }
@@ -118,12 +152,74 @@ func (q query) find(key flows.PathKey) (flows.Path, error) {
 			path.Source = src.Unmap()
 		}
 	}
-	n, err := q.neighbor(r.LinkIndex, path.NextHop)
+	if err := q.siblings(key, &path); err != nil {
+		return path, err
+	}
+	return path, q.ask(r.LinkIndex, &path)
+}
+
+// siblings takes in the other next hops of a multipath route: a copy may leave through each of them. Which one a packet
+// takes depends on its header.
+func (q query) siblings(key flows.PathKey, path *flows.Path) error {
+	routes, err := q.RouteGetWithOptions(key.Collector.AsSlice(), &netlink.RouteGetOptions{FIBMatch: true})
+	if err != nil { // a kernel without it (before 4.13), or the route has just gone
+		return nil
+	}
+	for _, r := range routes {
+		for _, hop := range r.MultiPath {
+			l, err := q.link(hop.LinkIndex)
+			if err != nil {
+				return err
+			}
+			path.MTU = min(path.MTU, l.mtu)
+			path.Local = compact(append(slices.Clone(path.Local), l.addrs...))
+		}
+	}
+	return nil
+}
+
+// along is the path of a route that Open vSwitch has chosen.
+func (q query) along(r flows.Route) (flows.Path, error) {
+	path := flows.Path{Device: r.Device, Source: r.Source, NextHop: r.NextHop}
+	if r.Device == "" {
+		return flows.Path{}, nil
+	}
+	l, err := linkOf(q.Handle, r.Device)
+	if err != nil || l == nil {
+		return path, err
+	}
+	path.MTU = l.Attrs().MTU
+	return path, q.ask(l.Attrs().Index, &path)
+}
+
+// ask notes what the kernel knows of the next hop.
+func (q query) ask(index int, path *flows.Path) error {
+	n, err := q.neighbor(index, path.NextHop)
 	path.HasNeighbor = n.State&usable != 0
 	if n.State&confirmed != 0 {
 		path.Unnoticed = n.HardwareAddr.String() // the caller knows who has noticed
 	}
-	return path, err
+	return err
+}
+
+// addresses are all addresses of the devices, sorted.
+func (q query) addresses(devices map[string]bool) ([]netip.Addr, error) {
+	var all []netip.Addr
+	for name := range devices {
+		l, err := linkOf(q.Handle, name)
+		if err != nil {
+			return nil, fmt.Errorf("device %s: %w", name, err)
+		}
+		if l == nil {
+			continue // its row is there before the device, or it is in another network namespace
+		}
+		known, err := q.link(l.Attrs().Index)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, known.addrs...)
+	}
+	return compact(all), nil
 }
 
 // noRoute tells whether an error of the kernel says that there is no way to an address (rtnetlink(7)); EINVAL is what it

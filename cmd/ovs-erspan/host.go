@@ -81,6 +81,9 @@ type kernel struct{}
 func (kernel) Paths(keys []flows.PathKey) (map[flows.PathKey]flows.Path, error) {
 	return underlay.Paths(keys)
 }
+func (kernel) Along(routes map[flows.PathKey]flows.Route, tunnels map[string]bool) (map[flows.PathKey]flows.Path, error) {
+	return underlay.Along(routes, tunnels)
+}
 func (kernel) Prime(path flows.Path) error { return underlay.Prime(path) }
 func (kernel) Veths(known []flows.Veth) ([]flows.Veth, map[string]string, error) {
 	return underlay.Veths(known)
