@@ -41,6 +41,7 @@ type fakeHost struct {
 	refuse      error       // of connecting
 	path        *flows.Path // to each collector; nil: none is known
 	primed      int         // how often next hops were asked for
+	userspace   bool        // somebody's bridge has the userspace datapath
 
 	changed, done chan struct{}
 	flows         map[string]chan struct{}
@@ -98,6 +99,9 @@ func (f *fakeHost) State() (flows.State, error) {
 	}
 	if f.path != nil { // there is somebody's bridge, too
 		s.Bridges["br0"] = &flows.Bridge{UUID: "br0", Name: "br0", Ports: map[string]*flows.Port{}}
+		if f.userspace {
+			s.Bridges["br0"].DatapathType = netdev
+		}
 	}
 	return s, f.lost
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,4 +106,62 @@ func TestSilentNextHopsAreAskedForAgain(t *testing.T) {
 			t.Errorf("it answers, and was asked for %d times", n)
 		}
 	})
+}
+
+// TestRoutesAreLookedAt: nobody tells of what ovs/route/add changes, and the loop finds it out all the same.
+func TestRoutesAreLookedAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeHost()
+		f.userspace = true
+		f.wish.Sessions = []session.Stored{{Slot: 1, Session: session.Session{Name: "one", Bridge: "br0",
+			Sources: session.Sources{Ports: []string{"vnet0"}}, Collectors: []netip.Addr{aCollector.Collector}}.Defaulted()}}
+		f.path = new(answering(nil))
+		f.run(t)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		for name, change := range map[string]func(*flows.Path){
+			"next hop": func(p *flows.Path) { p.NextHop = netip.MustParseAddr("198.51.100.253") },
+			"source":   func(p *flows.Path) { p.Source = netip.MustParseAddr("198.51.100.2") },
+			"device":   func(p *flows.Path) { p.Device = "br-ul2" },
+		} {
+			before := len(f.since(0))
+			f.set(func() { f.path = new(answering(change)) })
+			time.Sleep(2 * neighborPoll)
+			synctest.Wait()
+			if !slices.ContainsFunc(f.since(before), func(e Event) bool { return e.Reconciled && slices.Contains(e.Reasons, "underlay") }) {
+				t.Errorf("another %s: nothing was reconciled within two looks", name)
+			}
+		}
+	})
+}
+
+// TestRoutesInTurn: of many routes some are asked for at a time, and all in turn.
+func TestRoutesInTurn(t *testing.T) {
+	f := newFakeHost()
+	f.path = new(answering(nil))
+	c := &Controller{Vswitchd: f, ways: map[flows.PathKey]way{}}
+	const many = 3*routesAtOnce + 5
+	last := netip.Addr{}
+	for n := range many {
+		last = netip.AddrFrom4([4]byte{192, 0, 2, byte(n)})
+		c.ways[flows.PathKey{Collector: last, Datapath: netdev}] = way{seen: *f.path}
+	}
+	for key, w := range c.ways {
+		if key.Collector == last {
+			w.seen.NextHop = netip.MustParseAddr("198.51.100.1")
+			c.ways[key] = w
+		}
+	}
+	for look := 1; ; look++ {
+		moved, err := c.RoutesChanged(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if moved {
+			break
+		}
+		if look == 5 {
+			t.Fatal("after five looks the route that changed was not among those asked for")
+		}
+	}
 }

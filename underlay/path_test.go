@@ -97,6 +97,67 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// TestAlong: Open vSwitch's route says where to, the kernel what it knows of the device and the next hop.
+func TestAlong(t *testing.T) {
+	_, node := host(t, network+"\nip addr add 203.0.113.1/24 dev free0")
+	addr := netip.MustParseAddr
+	key := func(a string) flows.PathKey { return flows.PathKey{Collector: addr(a), Datapath: "netdev"} }
+	routes := map[flows.PathKey]flows.Route{
+		key("192.0.2.9"): {Device: "up0", Source: addr("192.0.2.1"), NextHop: addr("192.0.2.9")},
+		key("10.9.9.9"):  {Device: "up0", Source: addr("192.0.2.1"), NextHop: addr("192.0.2.77")}, // the kernel has no route
+		key("10.9.9.8"):  {Device: "elsewhere", Source: addr("192.0.2.1"), NextHop: addr("192.0.2.9")},
+		key("10.9.9.7"):  {},
+		key("192.0.2.1"): {Device: "up0", Source: addr("192.0.2.1"), NextHop: addr("192.0.2.1")},
+	}
+	var got map[flows.PathKey]flows.Path
+	if err := node.Do(func() (err error) {
+		got, err = underlay.Along(routes, map[string]bool{"up0": true, "free0": true, "elsewhere": true})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for to, want := range map[string]struct {
+		mtu       int
+		neighbor  bool
+		own, here bool
+	}{
+		"192.0.2.9": {1500, true, false, true}, "10.9.9.9": {1500, false, false, true}, "10.9.9.8": {0, false, false, true},
+		"10.9.9.7": {0, false, false, false}, "192.0.2.1": {1500, false, true, true},
+	} {
+		p, r := got[key(to)], routes[key(to)]
+		if p.Device != r.Device || p.Source != r.Source || p.NextHop != r.NextHop || p.MTU != want.mtu || p.HasNeighbor != want.neighbor || p.OwnAddress != want.own {
+			t.Errorf("%s: %+v, want %+v", to, p, want)
+		}
+		for _, local := range []string{"192.0.2.1", "2001:db8::1", "203.0.113.1"} {
+			if slices.Contains(p.Local, addr(local)) != want.here {
+				t.Errorf("%s: local addresses %v", to, p.Local)
+			}
+		}
+	}
+}
+
+// TestMultipath: a copy may leave by each next hop, so the guard has the addresses of all, and the smallest MTU counts.
+func TestMultipath(t *testing.T) {
+	_, node := host(t, network+`
+ip link set free0 mtu 1400; ip link set free0-peer up; ip addr add 203.0.113.1/24 dev free0
+ip route add 10.8.0.0/16 nexthop via 192.0.2.9 nexthop via 203.0.113.9
+ip nexthop add id 1 via 192.0.2.9 dev up0; ip nexthop add id 2 via 203.0.113.9 dev free0; ip nexthop add id 3 group 1/2
+ip route add 10.7.0.0/16 nhid 3`)
+	for _, to := range []string{"10.8.0.1", "10.7.0.1"} {
+		key := flows.PathKey{Collector: netip.MustParseAddr(to), Datapath: "system"}
+		if err := node.Do(func() error {
+			got, err := underlay.Paths([]flows.PathKey{key})
+			p := got[key]
+			if p.MTU != 1400 || !slices.Contains(p.Local, netip.MustParseAddr("192.0.2.1")) || !slices.Contains(p.Local, netip.MustParseAddr("203.0.113.1")) {
+				t.Errorf("%s: %+v", to, p)
+			}
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestDevices(t *testing.T) {
 	_, node := host(t, network)
 	if err := node.Do(func() error {
