@@ -58,6 +58,8 @@ type Vswitchd interface {
 	SetNeighbor(ctx context.Context, bridge string, hop netip.Addr, address string) error
 	// Routes are what its route table says of each address.
 	Routes(ctx context.Context, to []netip.Addr) (map[netip.Addr]flows.Route, error)
+	// TunnelSource is the address that a native tunnel would send from, invalid where that is not known.
+	TunnelSource(ctx context.Context, bridge, actions string) (netip.Addr, error)
 	// Neighbors by the bridge that they are reached through.
 	Neighbors(ctx context.Context) (map[string]map[netip.Addr]bool, error)
 }

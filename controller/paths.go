@@ -70,7 +70,7 @@ func (c *Controller) routes(ctx context.Context, keys []flows.PathKey) (map[flow
 	routes := make(map[flows.PathKey]flows.Route, len(keys))
 	for _, key := range keys {
 		r := known[key.Collector]
-		// An origin is the tunnel's local_ip. For IPv6 Open vSwitch takes the route's address all the same.
+		// An origin is the tunnel's local_ip. For IPv6 Open vSwitch may take the route's address all the same (sourceTaken).
 		if r.Device != "" && key.Origin.Is4() {
 			r.Source = key.Origin
 		}
@@ -104,6 +104,9 @@ func (c *Controller) nativePaths(ctx context.Context, state flows.State, keys []
 	}
 	for key, p := range paths {
 		p.Bridge = flows.TunnelBridge(state, p.Device)
+		if p.Bridge != "" && key.Origin.Is6() && key.Origin != p.Source {
+			p.Source = c.sourceTaken(ctx, state, key, p.Source)
+		}
 		if p.HasNeighbor = known[p.Bridge][p.NextHop]; p.HasNeighbor || p.Bridge == "" {
 			p.Unnoticed = ""
 		}

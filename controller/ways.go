@@ -190,7 +190,9 @@ func (c *Controller) RoutesChanged(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	for key, r := range routes {
-		if seen := c.ways[key].seen; r.Device != seen.Device || r.Device != "" && (r.Source != seen.Source || r.NextHop != seen.NextHop) {
+		seen := c.ways[key].seen
+		source := r.Source != seen.Source && !key.Origin.Is6() // of which the route says nothing
+		if r.Device != seen.Device || r.Device != "" && (source || r.NextHop != seen.NextHop) {
 			return true, nil
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // reasonsElsewhere are told of by checks of their own.
 var reasonsElsewhere = map[string]bool{
 	flows.ReasonOwnAddress: true, flows.ReasonNoRoute: true, flows.ReasonNoSource: true, flows.ReasonNotOnBridge: true,
-	flows.ReasonNoNeighbor: true, flows.ReasonPathMTU: true, flows.ReasonSnaplenCut: true,
+	flows.ReasonLinkLocal: true, flows.ReasonOriginIgnored: true, flows.ReasonNoNeighbor: true, flows.ReasonPathMTU: true, flows.ReasonSnaplenCut: true,
 	flows.ReasonMirrorSlots: true, flows.ReasonPacketBudget: true,
 }
 
@@ -49,12 +49,14 @@ func checkRoute(s *Snapshot) []Result {
 		var r Result
 		switch co.Reason {
 		case flows.ReasonNoRoute:
-			r = failure(fmt.Sprintf("there is no route to collector %s", co.Address), "give this host a route to it: ip route add …")
+			r = failure(fmt.Sprintf("collector %s: %s", co.Address, co.Message), "give this host a plain route to it: ip route add …")
+		case flows.ReasonLinkLocal, flows.ReasonOriginIgnored:
+			r = warning(fmt.Sprintf("collector %s: %s", co.Address, co.Message), "docs/operations.md, \"The way to a collector\"")
 		case flows.ReasonNoSource:
 			r = failure(fmt.Sprintf("device %s towards collector %s has no %s address to send from", co.Path.Device, co.Address, family(co.Address)), "give it one")
 		case flows.ReasonNotOnBridge:
-			r = failure(fmt.Sprintf("the route to collector %s leaves through %s, which is no bridge of this Open vSwitch with the userspace datapath", co.Address, co.Path.Device),
-				"put the underlay's address on such a bridge's local port, and its uplink on the bridge")
+			r = failure(fmt.Sprintf("the route to collector %s leaves through %s, which is no port of a bridge of this Open vSwitch with the userspace datapath", co.Address, co.Path.Device),
+				"put the underlay's address on such a bridge's local port, or on an internal port of it, and its uplink on the bridge")
 		default:
 			return nil
 		}

@@ -313,3 +313,67 @@ func TestCopiesFitEachPort(t *testing.T) {
 		})
 	}
 }
+
+// TestIPv6Source: Open vSwitch may send from another address than the origin that was wished for, and from a link-local one
+// where its next hop is one, which no router forwards. Neither is Active while the copies are lost or come from elsewhere.
+func TestIPv6Source(t *testing.T) {
+	if lab.Datapath() == lab.Kernel {
+		t.Skip("the kernel's datapath takes the kernel's way")
+	}
+	s := newScene(t)
+	_, _, err := s.host.Exec(s.ctx, "ip", "addr", "add", "2001:db8::2/64", "dev", "br-ul", "nodad")
+	s.must(err)
+	s.lookup("2001:db8::2", "Not found")
+	for n, origin := range []string{hostAddr6, "2001:db8::2"} {
+		r := s.oe("session", "add", "from", "--bridge", "br0", "--source", "vnet0", "--collector", collector6, "--origin", origin, "--session-id", fmt.Sprint(10+n))
+		wire := s.capture(s.collector, "eth0", "ip6 proto 47")
+		s.ping(s.a, addrB, 3)
+		s.waitCount(wire, "erspan", 6)
+		s.stop(wire)
+		from := s.fields(wire, "erspan", "ipv6.src")[0][0]
+		state, reason := s.state("from")
+		if honoured := from == origin; honoured != (state == "Active") || honoured == (reason == "OriginIgnored") || honoured != (r.code == 0) {
+			t.Errorf("origin %s: copies come from %s, and the session is %s (%s), exit %d", origin, from, state, reason, r.code)
+		}
+		s.ok("session", "remove", "from")
+	}
+
+	// A router with a link-local address, as router advertisements have it, and one collector behind it.
+	router := s.guest("router")
+	s.must(s.host.Attach(s.ctx, router, "br-ul", "vnet8", lab.GuestIf{Addrs: []string{"2001:db8::fe/64"}}))
+	s.must(lab.Connect(s.ctx, router, lab.NodeIf{Dev: "eth1", Addrs: []string{"2001:db8:f::fe/64"}}, s.collector, lab.NodeIf{Dev: "eth1", Addrs: []string{"2001:db8:f::9/64"}}, 1500))
+	s.must(router.Forward(s.ctx))
+	_, _, err = s.collector.Exec(s.ctx, "ip", "-6", "route", "add", "2001:db8::/64", "via", "2001:db8:f::fe", "dev", "eth1", "metric", "1")
+	s.must(err)
+	out, _, err := router.Exec(s.ctx, "ip", "-6", "-o", "addr", "show", "dev", "eth0", "scope", "link")
+	s.must(err)
+	linkLocal, _, _ := strings.Cut(strings.Fields(out)[3], "/")
+	for _, way := range []struct {
+		name, hop, reason string
+		arrive            bool
+	}{{"link-local", linkLocal, "LinkLocalSource", false}, {"global", "2001:db8::fe", "InForce", true}} {
+		was := ""
+		if way.arrive { // what the message of the other says is the remedy
+			was = s.lookup("2001:db8:f::9", "")
+		}
+		_, _, err = s.host.Exec(s.ctx, "ip", "-6", "route", "replace", "2001:db8:f::9", "via", way.hop, "dev", "br-ul")
+		s.must(err)
+		if !way.arrive {
+			was = "Not found"
+		}
+		s.lookup("2001:db8:f::9", was)
+		r := s.oe("session", "add", "far", "--bridge", "br0", "--source", "vnet0", "--collector", "2001:db8:f::9", "--may-exist")
+		wire := s.capture(s.collector, "eth1", "ip6 proto 47")
+		s.ping(s.a, addrB, 3)
+		if way.arrive {
+			s.waitCount(wire, "erspan", 6)
+		}
+		s.fence()
+		s.stop(wire)
+		n, err := wire.Count(s.ctx, "erspan")
+		s.must(err)
+		if state, reason := s.state("far"); reason != way.reason || (state == "Active") != way.arrive || (n > 0) != way.arrive {
+			t.Errorf("%s next hop: %d copies, and the session is %s (%s): %s%s", way.name, n, state, reason, r.stdout, r.stderr)
+		}
+	}
+}

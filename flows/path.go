@@ -98,6 +98,9 @@ func (pl *planned) judgePath(datapath string, co *CollectorOutcome, exits *exits
 	case path.OwnAddress:
 		degraded(ReasonOwnAddress, "is an address of this host: copies would come back")
 		return
+	case path.Device == "" && datapath == "netdev":
+		degraded(ReasonNoRoute, "Open vSwitch's own route table (ovs-appctl ovs/route/show) has no route to it: of the kernel's it takes neither multipath routes nor those of IPv4 by an IPv6 next hop; give the collector a plain one")
+		return
 	case path.Device == "":
 		degraded(ReasonNoRoute, "there is no route to it")
 		return
