@@ -377,3 +377,15 @@ func TestIPv6Source(t *testing.T) {
 		}
 	}
 }
+
+// TestMarkedPacketsAreCopied: production's pipeline marks packets, as OVN's does, and the mark does not choose the copies' way.
+func TestMarkedPacketsAreCopied(t *testing.T) {
+	s := newScene(t)
+	s.ofctl("add-flow", "br0", "priority=10,ip,actions=set_field:5->pkt_mark,NORMAL")
+	s.add("web", "--source", "vnet0")
+	wire := s.capture(s.collector, "eth0", "proto 47")
+	s.ping(s.a, addrB, 5)
+	s.waitCount(wire, "erspan && icmp.type == 8", 5)
+	s.waitCount(wire, "erspan && icmp.type == 0", 5)
+	s.stop(wire)
+}
