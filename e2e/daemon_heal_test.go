@@ -194,8 +194,8 @@ func TestDaemonFollowsUnderlay(t *testing.T) {
 	host := s.host.Node
 
 	sh(s.collector, "ip", "link", "set", "eth0", "down")
+	sh(host, "ip", "neigh", "flush", "dev", "br-ul") // first, or the daemon tells Open vSwitch what the kernel still knows
 	s.appctl("tnl/neigh/flush")
-	sh(host, "ip", "neigh", "flush", "dev", "br-ul")
 	s.becomes("one", "Degraded", "NoNeighbor")
 	sh(s.collector, "ip", "link", "set", "eth0", "up")
 	flowing("the neighbour is back", time.Now())
