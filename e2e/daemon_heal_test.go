@@ -202,8 +202,8 @@ func TestDaemonFollowsUnderlay(t *testing.T) {
 
 	// The same where nothing on this host tells that it is back: only who asks learns it.
 	sh(s.collector, "ip", "link", "set", "eth0", "arp", "off")
-	s.appctl("tnl/neigh/flush")
 	sh(host, "ip", "neigh", "flush", "dev", "br-ul")
+	s.appctl("tnl/neigh/flush")
 	s.becomes("one", "Degraded", "NoNeighbor")
 	sh(s.collector, "ip", "link", "set", "eth0", "arp", "on")
 	flowing("the neighbour answers again", time.Now())
