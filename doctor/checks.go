@@ -18,6 +18,7 @@ var checks = []check{
 	{"sessions", "sessions can be in force", plan, checkSessions},
 	{"own-address", "collectors are other hosts", plan, checkOwnAddress},
 	{"route", "routes to collectors", plan, checkRoute},
+	{"two-ways", "the kernel's routes and Open vSwitch's", plan, checkTwoWays},
 	{"neighbor", "next hops answer", plan, checkNeighbor},
 	{"path-mtu", "MTU of the paths", plan, checkPathMTU},
 	{"mirror-slots", "mirrors left on bridges", database, checkMirrorSlots},

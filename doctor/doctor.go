@@ -46,6 +46,8 @@ type Snapshot struct {
 	Broken map[string]string
 	// Outcomes are what the plan for all sessions makes of each, by name.
 	Outcomes map[string]*flows.Outcome
+	// KernelWays are the kernel's paths to the collectors of userspace sessions, which copies do not take.
+	KernelWays map[netip.Addr]flows.Path
 	// PendingRows and PendingFlows count what the next reconcile would change, over all sessions.
 	PendingRows, PendingFlows int
 	// PendingError says why flows could not be compared.

@@ -73,6 +73,11 @@ func TestChecks(t *testing.T) {
 		{"in-force", Failure, "refused", func(s *Snapshot) { s.PendingError = "refused" }},
 		{"controller", Warning, "2 OpenFlow controllers", func(s *Snapshot) { s.Facts.Bridges["br-erspan-nd"] = Export{Controllers: 2} }},
 		{"datapath-type", Failure, "dummy", func(s *Snapshot) { s.State.Bridges["br0"].DatapathType = "dummy" }},
+		{"two-ways", Warning, "the kernel sends goes nowhere", func(s *Snapshot) { s.KernelWays = map[netip.Addr]flows.Path{co(s).Address: {}} }},
+		{"two-ways", Warning, "to 192.0.2.77 on br-ul2", func(s *Snapshot) {
+			s.KernelWays = map[netip.Addr]flows.Path{co(s).Address: {Device: "br-ul2", NextHop: netip.MustParseAddr("192.0.2.77")}}
+		}},
+		{"two-ways", OK, "the same way", func(s *Snapshot) { s.KernelWays = map[netip.Addr]flows.Path{co(s).Address: co(s).Path} }},
 		{"erspan-support", Failure, "cannot open", func(s *Snapshot) {
 			i := s.State.Bridges["br-erspan-nd"].Ports["es-tun-nd"].Interfaces[0]
 			i.OFPort, i.Error = -1, "could not add network device"
@@ -107,9 +112,9 @@ func TestChecks(t *testing.T) {
 			s.Outcomes["web"].State, s.Outcomes["web"].Reason = session.Failed, flows.ReasonNameTaken
 		}},
 		{"own-address", Failure, "this host", func(s *Snapshot) { co(s).Path.OwnAddress = true }},
-		{"route", Failure, "no route", func(s *Snapshot) { co(s).Reason = flows.ReasonNoRoute }},
+		{"route", Failure, "nothing leads there", func(s *Snapshot) { co(s).Reason, co(s).Message = flows.ReasonNoRoute, "nothing leads there" }},
 		{"route", Failure, "IPv4 address", func(s *Snapshot) { co(s).Reason = flows.ReasonNoSource }},
-		{"route", Failure, "no bridge", func(s *Snapshot) { co(s).Reason = flows.ReasonNotOnBridge }},
+		{"route", Failure, "no port of a bridge", func(s *Snapshot) { co(s).Reason = flows.ReasonNotOnBridge }},
 		{"neighbor", Warning, "does not answer", func(s *Snapshot) { co(s).Reason = flows.ReasonNoNeighbor }},
 		{"path-mtu", Warning, "does not fit", func(s *Snapshot) { co(s).Reason, co(s).Message = flows.ReasonSnaplenCut, "does not fit" }},
 		{"mirror-slots", Warning, "2 of 32", func(s *Snapshot) {

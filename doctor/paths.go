@@ -64,6 +64,29 @@ func checkRoute(s *Snapshot) []Result {
 	}, "every collector has a route and an address to send from")
 }
 
+// checkTwoWays tells where ping and traceroute take another way than copies do.
+func checkTwoWays(s *Snapshot) []Result {
+	if len(s.KernelWays) == 0 {
+		return nil
+	}
+	return s.collectors(func(co flows.CollectorOutcome) *Result {
+		kernel, known := s.KernelWays[co.Address]
+		if !known || kernel.Device == co.Path.Device && kernel.NextHop == co.Path.NextHop {
+			return nil
+		}
+		r := warning(fmt.Sprintf("collector %s: copies go %s, as Open vSwitch's own route table has it, and what the kernel sends goes %s", co.Address, wayText(co.Path), wayText(kernel)),
+			"give the collector one plain route (docs/operations.md, \"The way to a collector\")")
+		return &r
+	}, "both take the same way to each collector")
+}
+
+func wayText(p flows.Path) string {
+	if p.Device == "" {
+		return "nowhere"
+	}
+	return fmt.Sprintf("to %s on %s", p.NextHop, p.Device)
+}
+
 func checkNeighbor(s *Snapshot) []Result {
 	return s.collectors(func(co flows.CollectorOutcome) *Result {
 		if co.Reason != flows.ReasonNoNeighbor {

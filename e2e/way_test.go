@@ -64,15 +64,16 @@ func TestStateIsTheTruthOfTheWay(t *testing.T) {
 		routes string // TO is the collector's address
 		arrive bool
 		reason string
+		same   bool // the kernel takes the same way
 	}{
-		{"one next hop", "route add TO via 192.0.2.254", true, "InForce"},
-		{"the better metric is alive", "route add TO via 192.0.2.254 metric 10; route add TO via " + deadHop + " metric 100", false, "NoNeighbor"},
-		{"multipath", "route add TO nexthop via 192.0.2.253 nexthop via 192.0.2.254", false, "NoRoute"},
-		{"a group of next hops", "nexthop add id 1 via 192.0.2.253 dev br-ul; nexthop add id 2 via 192.0.2.254 dev br-ul; nexthop add id 3 group 1/2; route add TO nhid 3", false, "NoRoute"},
-		{"a next hop object", "nexthop add id 4 via 192.0.2.254 dev br-ul; route add TO nhid 4", true, "InForce"},
-		{"a source address of the route", "route add TO via 192.0.2.254 src 192.0.2.2", true, "InForce"},
-		{"IPv4 by an IPv6 next hop", "-6 neigh replace fe80::77 lladdr 02:00:00:00:00:77 dev br-ul; route add TO via inet6 fe80::77 dev br-ul", false, "NoRoute"},
-		{"a black hole beside a default route", "route add 203.0.113.0/24 via 192.0.2.254; route add blackhole TO", true, "InForce"},
+		{"one next hop", "route add TO via 192.0.2.254", true, "InForce", true},
+		{"the better metric is alive", "route add TO via 192.0.2.254 metric 10; route add TO via " + deadHop + " metric 100", false, "NoNeighbor", false},
+		{"multipath", "route add TO nexthop via 192.0.2.253 nexthop via 192.0.2.254", false, "NoRoute", false},
+		{"a group of next hops", "nexthop add id 1 via 192.0.2.253 dev br-ul; nexthop add id 2 via 192.0.2.254 dev br-ul; nexthop add id 3 group 1/2; route add TO nhid 3", false, "NoRoute", false},
+		{"a next hop object", "nexthop add id 4 via 192.0.2.254 dev br-ul; route add TO nhid 4", true, "InForce", true},
+		{"a source address of the route", "route add TO via 192.0.2.254 src 192.0.2.2", true, "InForce", true},
+		{"IPv4 by an IPv6 next hop", "-6 neigh replace fe80::77 lladdr 02:00:00:00:00:77 dev br-ul; route add TO via inet6 fe80::77 dev br-ul", false, "NoRoute", false},
+		{"a black hole beside a default route", "route add 203.0.113.0/24 via 192.0.2.254; route add blackhole TO", true, "InForce", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := *s
@@ -98,6 +99,9 @@ func TestStateIsTheTruthOfTheWay(t *testing.T) {
 			state, reason := s.state("far")
 			if (state == "Active") != tt.arrive || reason != tt.reason || (len(copies) > 0) != tt.arrive {
 				t.Errorf("%d copies arrived, and the session is %s (%s), want %s; Open vSwitch's way: %s", len(copies), state, reason, tt.reason, way)
+			}
+			if r := s.oe("doctor", "far"); strings.Contains(r.stdout, "what the kernel sends goes") == tt.same {
+				t.Errorf("doctor says of the two ways, which are %s and the kernel's:\n%s", way, r.stdout)
 			}
 			for _, row := range copies {
 				if !strings.Contains(way+" ", "src "+strings.SplitN(row[0], ",", 2)[0]+" ") {

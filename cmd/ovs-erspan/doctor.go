@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -247,6 +248,10 @@ func (h *host) gatherPlan(ctx context.Context, s *doctor.Snapshot, wish session.
 		return
 	}
 	s.Outcomes = plan.Program.Outcomes
+	if s.KernelWays, err = kernelWays(plan.Input.Paths); err != nil {
+		s.PlanError = err.Error()
+		return
+	}
 	s.PendingRows = len(plan.Rows.Before) + len(plan.Rows.After) + len(plan.Rows.Last)
 	changes, _, err := h.controller.Pending(ctx, plan)
 	if err != nil {
@@ -255,6 +260,22 @@ func (h *host) gatherPlan(ctx context.Context, s *doctor.Snapshot, wish session.
 	for _, c := range changes {
 		s.PendingFlows += c.Count()
 	}
+}
+
+// kernelWays are the kernel's paths to the collectors that copies reach by Open vSwitch's routes.
+func kernelWays(paths map[flows.PathKey]flows.Path) (map[netip.Addr]flows.Path, error) {
+	var keys []flows.PathKey
+	for key := range paths {
+		if key.Datapath == "netdev" {
+			keys = append(keys, flows.PathKey{Collector: key.Collector, Datapath: "system"})
+		}
+	}
+	found, err := kernel{}.Paths(keys)
+	ways := make(map[netip.Addr]flows.Path, len(found))
+	for key, p := range found {
+		ways[key.Collector] = p
+	}
+	return ways, err
 }
 
 // doctorText is a line for each finding, the worst marked, with what to do below it.
