@@ -50,7 +50,8 @@ func CheckSource(s session.Session, h Host) error {
 			faults = append(faults, err)
 		}
 	}
-	if s.Sources.All && len(fitSources(b, nil)) == 0 {
+	present := func(p *Port) bool { return AbsentDevice(p) == "" }
+	if s.Sources.All && !slices.ContainsFunc(fitSources(b, nil), present) {
 		faults = append(faults, &MissingError{&session.FieldError{Session: s.Name, Field: "sources.all", Value: "true",
 			Reason: fmt.Sprintf("bridge %q has no port that can be mirrored", s.Bridge), Remedy: "accept that it is empty for now with --allow-missing"}})
 	}
@@ -98,6 +99,10 @@ func checkSource(s session.Session, field, source string, b *Bridge, state State
 	case len(candidates) == 1:
 		reason := UnfitSource(candidates[0], b)
 		if reason == "" {
+			if why := AbsentDevice(candidates[0]); why != "" {
+				fault.Reason, fault.Remedy = "nothing can pass it: "+why, "see that its device is there, or accept that it may come with --allow-missing"
+				return &MissingError{fault}
+			}
 			return nil
 		}
 		fault.Reason, fault.Remedy = reason, "name another port"

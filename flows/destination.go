@@ -97,9 +97,11 @@ func (pl *planned) findOutput(in Input) (datapath string, ok bool) {
 	case UnfitOutput(port) != "":
 		fail(out, ReasonOutputUnfit, fmt.Sprintf("output port %q %s", s.OutputPort, UnfitOutput(port)))
 		return "", false
-	case port.Interfaces[0].OFPort <= 0:
-		out.State, out.Reason = session.Pending, ReasonOutputMissing
-		out.Message = fmt.Sprintf("Open vSwitch has not opened port %q: %s", s.OutputPort, port.Interfaces[0].Error)
+	case AbsentDevice(port) != "":
+		out.State, out.Reason, out.Message = session.Pending, ReasonOutputMissing, fmt.Sprintf("output port %q: %s", s.OutputPort, AbsentDevice(port))
+		return "", false
+	case port.Interfaces[0].OFPort == 0:
+		out.State, out.Reason, out.Message = session.Pending, ReasonOutputMissing, fmt.Sprintf("Open vSwitch has not opened port %q yet", s.OutputPort)
 		return "", false
 	}
 	d := &Delivery{Bridge: s.Bridge, OutputPort: s.OutputPort, Output: port.Interfaces[0].OFPort}
@@ -121,13 +123,10 @@ func (pl *planned) findDevice(in Input) (string, bool) {
 	if b := in.State.Bridges[tapBridgeNames[datapath]]; b != nil && b.Ports[s.OutputPort] != nil {
 		port := b.Ports[s.OutputPort]
 		pl.output.mtu = mtuOf(port)
-		for _, i := range port.Interfaces {
-			if i.OFPort < 0 {
-				fail(out, ReasonOutputMissing, fmt.Sprintf("Open vSwitch cannot open device %q: %s", s.OutputPort, i.Error))
-				pl.output.ofport = -1
-				// Its port stays: the device may come.
-				out.State = session.Pending
-			}
+		if why := AbsentDevice(port); why != "" {
+			// Its port stays: the device may come.
+			out.State, out.Reason, out.Message = session.Pending, ReasonOutputMissing, fmt.Sprintf("output device %q: %s", s.OutputPort, why)
+			pl.output.ofport = -1
 		}
 	}
 	return datapath, true
@@ -487,6 +486,10 @@ func CheckDestination(s session.Session, h Host) error {
 	if reason := UnfitOutput(port); reason != "" {
 		fault.Reason, fault.Remedy = reason, "name another port"
 		return fault
+	}
+	if why := AbsentDevice(port); why != "" {
+		fault.Reason, fault.Remedy = "nothing can leave through it: "+why, "see that its device is there"
+		return &MissingError{fault}
 	}
 	return nil
 }

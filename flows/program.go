@@ -280,11 +280,13 @@ func (pl *planned) findSources(state State, delivered []string) bool {
 	if len(ports) == 0 {
 		return false
 	}
-	for _, port := range ports {
+	for _, port := range pl.judgeDevices(ports, missing) {
 		out.Ports = append(out.Ports, port.Name)
-		pl.largest = max(pl.largest, largestFrame(port))
 	}
 	slices.Sort(out.Ports)
+	for _, port := range ports {
+		pl.largest = max(pl.largest, largestFrame(port))
+	}
 	pl.wishes = tapWishes(s.Session, ports)
 	return true
 }

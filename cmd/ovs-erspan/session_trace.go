@@ -257,12 +257,12 @@ func sourcePort(s session.Stored, out *flows.Outcome, state flows.State) string 
 			continue
 		}
 		for _, name := range t.Ports {
-			if p := state.Bridges[s.Bridge].Ports[name]; p != nil && len(p.Interfaces) > 0 {
-				return p.Interfaces[0].Name
+			if p := state.Bridges[s.Bridge].Ports[name]; p != nil && flows.PresentInterface(p) != nil {
+				return flows.PresentInterface(p).Name
 			}
 		}
 	}
-	return out.Ports[0]
+	return out.Taps[0].Ports[0]
 }
 
 // anySender stands for a sender that is not named (RFC 5737: documentation).
