@@ -76,6 +76,10 @@ type Underlay interface {
 	Veths(known []flows.Veth) (there []flows.Veth, others map[string]string, err error)
 	AddVeth(v flows.Veth) error
 	DeleteVeth(v flows.Veth) error
+	// Isolation is what has to change, for people, until the host's own stack gets nothing of what arrives at these devices,
+	// and all of what arrives at others; Isolate makes it so, and says how much changed. Both are about one Open vSwitch.
+	Isolation(openVSwitch string, devices []string) (changes []string, err error)
+	Isolate(openVSwitch string, devices []string) (changed int, err error)
 }
 
 // Controller reconciles one Open vSwitch. One at a time may: the caller holds the lock.
@@ -105,6 +109,7 @@ type Controller struct {
 	ways     map[flows.PathKey]way // what this controller saw of the underlay last time
 	// nextRoute is where RoutesChanged goes on.
 	nextRoute int
+	leak      string // why the last reconcile could not isolate devices, "" where it could
 }
 
 // NeighborWait bounds how long a reconcile waits for next hops that do not answer.

@@ -17,6 +17,8 @@ type Plan struct {
 	Rows    flows.Changes
 	// Veths are the pairs of devices that have to come and to go.
 	Veths flows.VethChanges
+	// Isolation is how far the host's own stack is kept from what is not for it.
+	Isolation Isolation
 	// Flows are the wished flows by tap bridge, in canonical form; a tap bridge that is no longer needed has none.
 	Flows map[string][]flows.Line
 	// Meters are the wished meters by tap bridge.
@@ -60,6 +62,7 @@ func (c *Controller) plan(ctx context.Context, in flows.Input) (Plan, error) {
 			}
 			p.Veths = flows.ChangeVeths(there, p.Program)
 		}
+		p.Isolation = c.isolation(in.State, p.Program)
 		p.Deliveries = flows.DeliveryFlows(in.State, p.Program)
 		for name, b := range in.State.Bridges {
 			if flows.Ours(b.ExternalIDs) {

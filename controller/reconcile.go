@@ -19,6 +19,7 @@ type Result struct {
 	RowOps     int
 	FlowMods   int
 	Veths      int // pairs that came or went
+	Isolated   int // devices that the host's own stack is kept from now, or no more
 	Status     map[string]session.Status
 	// Wish is what was reconciled, with the statuses of before, and Plan how.
 	Wish session.Wish
@@ -31,7 +32,7 @@ type Result struct {
 }
 
 // Changed tells whether anything was changed.
-func (r Result) Changed() bool { return r.RowOps+r.FlowMods+r.Veths > 0 }
+func (r Result) Changed() bool { return r.RowOps+r.FlowMods+r.Veths+r.Isolated > 0 }
 
 // Reconcile makes everything what the store wishes, and reports each session's state there.
 //
@@ -65,6 +66,7 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 	if err != nil {
 		return result, err
 	}
+	c.isolate(plan, flows.IsolatedBefore(plan.Input.State, plan.Program), &result)
 	if plan, err = c.applyBefore(ctx, wish, plan, &result); err != nil {
 		return result, err
 	}
@@ -74,6 +76,7 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 	if err != nil {
 		return result, err
 	}
+	c.isolate(plan, plan.Program.Isolated(), &result)
 	c.settle(plan.Input.Paths)
 	// What is left to see is who answered. What the rows and flows of the last plan made of the sessions, that plan knew.
 	if len(missing) > 0 {

@@ -5,6 +5,8 @@ import "strings"
 // State is what was observed of one Open vSwitch, as far as planning needs it: rows as they are in OVSDB, without the
 // columns that change all the time.
 type State struct {
+	// UUID is that of the row of the table Open_vSwitch: which Open vSwitch this is.
+	UUID string
 	// Bridges by name.
 	Bridges map[string]*Bridge
 	// OVSVersion is Open_vSwitch.ovs_version, such as "3.1.0".
@@ -53,6 +55,7 @@ type Interface struct {
 	ExternalIDs   map[string]string
 	OFPort        int // 0: not known yet; -1: could not be opened
 	OFPortRequest int // 0: none
+	MTURequest    int // 0: none
 	MTU           int // 0: not known
 	Error         string
 }

@@ -111,6 +111,7 @@ type interfaceRow struct {
 	OFPort        *int              `ovsdb:"ofport"`
 	OFPortRequest *int              `ovsdb:"ofport_request"`
 	MTU           *int              `ovsdb:"mtu"`
+	MTURequest    *int              `ovsdb:"mtu_request"`
 	Error         *string           `ovsdb:"error"`
 }
 

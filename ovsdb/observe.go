@@ -16,6 +16,7 @@ func (d *DB) State() (flows.State, error) {
 		return flows.State{}, err
 	}
 	state := flows.State{
+		UUID:        s.root.UUID,
 		Bridges:     make(map[string]*flows.Bridge, len(s.bridges)),
 		OVSVersion:  value(s.root.OVSVersion),
 		OtherConfig: clonedMap(s.root.OtherConfig),
@@ -75,6 +76,7 @@ func (s snapshot) port(row *portRow) *flows.Port {
 			ExternalIDs:   clonedMap(i.ExternalIDs),
 			OFPort:        value(i.OFPort),
 			OFPortRequest: value(i.OFPortRequest),
+			MTURequest:    value(i.MTURequest),
 			MTU:           value(i.MTU),
 			Error:         value(i.Error),
 		})

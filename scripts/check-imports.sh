@@ -34,6 +34,7 @@ github.com/ovn-kubernetes/libovsdb ovsdb
 github.com/digitalocean/go-openvswitch openflow
 github.com/vishvananda/netlink underlay|e2e/lab
 github.com/safchain/ethtool underlay
+github.com/google/nftables underlay
 github.com/prometheus/client_golang metrics
 github.com/gopacket/gopacket/layers compose
 '

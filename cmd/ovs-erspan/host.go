@@ -90,6 +90,12 @@ func (kernel) Veths(known []flows.Veth) ([]flows.Veth, map[string]string, error)
 }
 func (kernel) AddVeth(v flows.Veth) error    { return underlay.AddVeth(v) }
 func (kernel) DeleteVeth(v flows.Veth) error { return underlay.DeleteVeth(v) }
+func (kernel) Isolation(openVSwitch string, devices []string) ([]string, error) {
+	return underlay.Isolation(openVSwitch, devices)
+}
+func (kernel) Isolate(openVSwitch string, devices []string) (int, error) {
+	return underlay.Isolate(openVSwitch, devices)
+}
 
 // reached tells tests how far a change has come.
 func (h *host) reached(step string) {

@@ -84,7 +84,7 @@ func (h *host) printPlan(ctx context.Context, sessions []session.Stored) error {
 	if err := h.app.print(object, text); err != nil {
 		return err
 	}
-	if plan.Rows.Empty() && plan.Veths.Empty() && len(changes) == 0 {
+	if plan.Rows.Empty() && plan.Veths.Empty() && len(plan.Isolation.Changes) == 0 && len(changes) == 0 {
 		return nil
 	}
 	return withCode(exitNotInForce, errPending)
@@ -113,6 +113,7 @@ func describePlan(plan controller.Plan, changes map[string]flows.FlowChanges, ch
 		}
 	}
 	slices.Sort(v.Devices)
+	v.Devices = append(v.Devices, plan.Isolation.Changes...)
 	for _, d := range v.Devices {
 		fmt.Fprintln(&text, d)
 	}

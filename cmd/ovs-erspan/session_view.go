@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/controller"
@@ -108,7 +109,7 @@ func (h *host) observe(ctx context.Context) (observed, error) {
 		case s.Type == session.Destination && v.Status.Terminated.Packets == 0:
 			v.Status.Reason, v.Status.Message = flows.ReasonNoTraffic, "nothing with its header has arrived yet"
 		case s.Type != session.Destination && v.Status.Tapped.Packets == 0:
-			v.Status.Reason, v.Status.Message = flows.ReasonNoTraffic, "nothing has passed its sources yet"
+			v.Status.Reason, v.Status.Message = flows.ReasonNoTraffic, strings.TrimSuffix("nothing has passed its sources yet; "+v.Status.Message, "; ")
 		}
 		o.views = append(o.views, v)
 	}
