@@ -32,7 +32,7 @@ func carryOut(t testing.TB, state State, c Changes) {
 			n.Mirrors = map[string]*Mirror{}
 			state.Bridges[op.Bridge] = &n
 		case op.SetBridge != nil:
-			b.FailMode, b.Protocols = op.SetBridge.FailMode, op.SetBridge.Protocols
+			b.FailMode, b.Protocols, b.MTURequest = op.SetBridge.FailMode, op.SetBridge.Protocols, op.SetBridge.MTURequest
 		case op.DelBridge:
 			delete(state.Bridges, op.Bridge)
 		case op.AddPort != nil:

@@ -9,7 +9,7 @@ type RowOp struct {
 	Bridge string
 
 	AddBridge *Bridge // without ports: its local port of the same name is made with it
-	SetBridge *Bridge // FailMode, Protocols, ExternalIDs, OtherConfig become these
+	SetBridge *Bridge // FailMode, Protocols, ExternalIDs, OtherConfig, MTURequest become these
 	DelBridge bool
 
 	AddPort *Port  // with its interfaces

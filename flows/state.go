@@ -32,6 +32,8 @@ type Bridge struct {
 	OtherConfig  map[string]string
 	Ports        map[string]*Port
 	Mirrors      map[string]*Mirror // by UUID: Mirror names need not be unique
+	// MTURequest is what the row of its local port's interface requests; 0: nothing, and it is the smallest of the others'.
+	MTURequest int
 }
 
 // Port is a row of the table Port.
@@ -55,7 +57,6 @@ type Interface struct {
 	ExternalIDs   map[string]string
 	OFPort        int // 0: not known yet; -1: could not be opened
 	OFPortRequest int // 0: none
-	MTURequest    int // 0: none
 	MTU           int // 0: not known
 	Error         string
 }

@@ -99,15 +99,21 @@ func isShared(b *Bridge) bool {
 // tapBridgeProtocols: bundles need OpenFlow 1.4; 1.0 and 1.3 are for people with a plain ovs-ofctl.
 var tapBridgeProtocols = []string{"OpenFlow10", "OpenFlow13", "OpenFlow14", "OpenFlow15"}
 
+// bridgeOps make a tap bridge. Its local port, which carries nothing, has Ethernet's MTU in userspace: it would else follow
+// that of an attached device, and an idle port with a large MTU makes every packet of ovs-vswitchd dearer.
 func bridgeOps(b *Bridge, tb *TapBridge) []RowOp {
 	wish := &Bridge{
 		Name: tb.Name, DatapathType: tb.DatapathType, FailMode: "secure", Protocols: tapBridgeProtocols,
 		ExternalIDs: map[string]string{OwnerKey: "tap-bridge"},
 	}
+	if tb.DatapathType == "netdev" {
+		wish.MTURequest = defaultMTU
+	}
 	if b == nil {
 		return []RowOp{{Bridge: tb.Name, AddBridge: wish}}
 	}
-	if b.FailMode == wish.FailMode && slices.Equal(slices.Sorted(slices.Values(b.Protocols)), wish.Protocols) {
+	if b.FailMode == wish.FailMode && slices.Equal(slices.Sorted(slices.Values(b.Protocols)), wish.Protocols) &&
+		(b.MTURequest == wish.MTURequest || tb.DatapathType != "netdev") {
 		return nil
 	}
 	wish.ExternalIDs, wish.OtherConfig = b.ExternalIDs, b.OtherConfig

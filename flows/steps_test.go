@@ -42,3 +42,25 @@ func TestMirrorsComeWithANewTapBridge(t *testing.T) {
 		t.Errorf("to a tap bridge that is there: before the flows %v, after them %v", c.Before, c.After)
 	}
 }
+
+// TestLocalPortStaysSmall: the local port of a tap bridge of the userspace datapath does not follow the MTU of devices that
+// are attached, also of a bridge that an earlier version made; on the kernel's datapath it is left alone.
+func TestLocalPortStaysSmall(t *testing.T) {
+	for datapath, want := range map[string]int{"netdev": 1500, "system": 0} {
+		name := tapBridgeNames[datapath]
+		state := production()
+		for _, b := range state.Bridges {
+			b.DatapathType = datapath
+		}
+		carryOut(t, state, RowChanges(state, build(state, stored(1, "one", nil))))
+		if got := state.Bridges[name].MTURequest; got != want {
+			t.Errorf("%s: a new bridge requests %d, want %d", datapath, got, want)
+		}
+		state.Bridges[name].MTURequest = 9000
+		c := RowChanges(state, build(state, stored(1, "one", nil)))
+		carryOut(t, state, c)
+		if got := state.Bridges[name].MTURequest; got != max(want, 1500) && got != 9000 || (len(c.Before) == 0) != (want == 0) {
+			t.Errorf("%s: one that was changed requests %d, after %v", datapath, got, c.Before)
+		}
+	}
+}

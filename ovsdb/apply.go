@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -262,7 +263,7 @@ func (b *builder) addBridge(name string, want *flows.Bridge) error {
 	b.order = append(b.order, br)
 	// The bridge's local port, as ovs-vsctl add-br makes it, with the bridge's mark.
 	b.insertPort(br, &flows.Port{Name: name, ExternalIDs: want.ExternalIDs,
-		Interfaces: []*flows.Interface{{Name: name, Type: "internal", ExternalIDs: want.ExternalIDs}}})
+		Interfaces: []*flows.Interface{{Name: name, Type: "internal", ExternalIDs: want.ExternalIDs}}}, localColumns(want))
 	return nil
 }
 
@@ -277,6 +278,15 @@ func (b *builder) setBridge(name string, want *flows.Bridge) error {
 	b.rows.add(fmt.Sprintf("set bridge %q", name), lib.Operation{
 		Op: lib.OperationUpdate, Table: tableBridge, Where: []lib.Condition{is(br.id)}, Row: bridgeColumns(want),
 	})
+	for _, uuid := range br.row.Ports {
+		if port := b.ports[uuid]; port != nil {
+			if i := b.localInterface(name, port); i != nil {
+				b.rows.add(fmt.Sprintf("set the local port of bridge %q", name), lib.Operation{
+					Op: lib.OperationUpdate, Table: tableInterface, Where: []lib.Condition{is(lib.UUID{GoUUID: i.UUID})}, Row: localColumns(want),
+				})
+			}
+		}
+	}
 	return nil
 }
 
@@ -340,17 +350,19 @@ func (b *builder) addPort(bridge string, want *flows.Port) error {
 	if on, taken := b.portOf[want.Name]; taken {
 		return fmt.Errorf("port %q exists on bridge %q: %w", want.Name, on, ErrConflict)
 	}
-	b.insertPort(br, want)
+	b.insertPort(br, want, nil)
 	return nil
 }
 
-func (b *builder) insertPort(br *bridgeBuilder, want *flows.Port) {
+// insertPort adds a port; each of its interfaces gets more columns, too.
+func (b *builder) insertPort(br *bridgeBuilder, want *flows.Port, more lib.Row) {
 	var interfaces []any
 	for _, i := range want.Interfaces {
 		id := b.newID()
 		interfaces = append(interfaces, id)
 		row := interfaceColumns(i)
 		row["name"] = i.Name
+		maps.Copy(row, more)
 		place := b.rows.add(fmt.Sprintf("bridge %q: add interface %q", br.name, i.Name),
 			lib.Operation{Op: lib.OperationInsert, Table: tableInterface, UUIDName: id.GoUUID, Row: row})
 		b.touched = append(b.touched, touchedInterface{bridge: br.name, port: want.Name, name: i.Name, insertedAt: place})
@@ -634,6 +646,9 @@ func bridgeColumns(b *flows.Bridge) lib.Row {
 	}
 }
 
+// localColumns are those of the interface of the bridge's local port.
+func localColumns(b *flows.Bridge) lib.Row { return lib.Row{"mtu_request": number(b.MTURequest)} }
+
 func portColumns(p *flows.Port) lib.Row {
 	return lib.Row{
 		"tag":          optional(p.Tag),
@@ -645,16 +660,20 @@ func portColumns(p *flows.Port) lib.Row {
 }
 
 func interfaceColumns(i *flows.Interface) lib.Row {
-	request := lib.OvsSet{}
-	if i.OFPortRequest != 0 {
-		request = set([]int{i.OFPortRequest})
-	}
 	return lib.Row{
 		"type":           i.Type,
 		"options":        mapping(i.Options),
 		"external_ids":   mapping(i.ExternalIDs),
-		"ofport_request": request,
+		"ofport_request": number(i.OFPortRequest),
 	}
+}
+
+// number is a set of a number, empty for 0.
+func number(n int) lib.OvsSet {
+	if n == 0 {
+		return lib.OvsSet{}
+	}
+	return set([]int{n})
 }
 
 // is the condition that a row has that UUID.

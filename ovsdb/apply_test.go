@@ -57,7 +57,7 @@ func sessionRows() (up, mirrors []flows.RowOp) {
 	up = []flows.RowOp{
 		{Bridge: "br-erspan", AddBridge: &flows.Bridge{
 			Name: "br-erspan", DatapathType: "dummy", FailMode: "secure", Protocols: []string{"OpenFlow10", "OpenFlow15"},
-			ExternalIDs: ours, OtherConfig: map[string]string{"disable-in-band": "true"},
+			ExternalIDs: ours, OtherConfig: map[string]string{"disable-in-band": "true"}, MTURequest: 1400,
 		}},
 		{Bridge: "br-erspan", AddPort: &flows.Port{Name: "es-tun", ExternalIDs: ours, Interfaces: []*flows.Interface{{
 			Name: "es-tun", Type: "erspan", OFPortRequest: 1000, ExternalIDs: ours,
@@ -88,7 +88,7 @@ func TestApply(t *testing.T) {
 
 	want["br-erspan"] = &flows.Bridge{
 		Name: "br-erspan", DatapathType: "dummy", FailMode: "secure", Protocols: []string{"OpenFlow10", "OpenFlow15"},
-		ExternalIDs: ours, OtherConfig: map[string]string{"disable-in-band": "true"},
+		ExternalIDs: ours, OtherConfig: map[string]string{"disable-in-band": "true"}, MTURequest: 1400,
 		Ports: map[string]*flows.Port{
 			"br-erspan": local("br-erspan"),
 			"es-tun": {Name: "es-tun", ExternalIDs: ours, Interfaces: []*flows.Interface{{
@@ -100,7 +100,7 @@ func TestApply(t *testing.T) {
 		Mirrors: map[string]*flows.Mirror{},
 	}
 	marked := want["br-erspan"].Ports["br-erspan"]
-	marked.ExternalIDs, marked.Interfaces[0].ExternalIDs = ours, ours
+	marked.ExternalIDs, marked.Interfaces[0].ExternalIDs, marked.Interfaces[0].MTU = ours, ours, 1400
 	want["br0"].Ports["es-p1"] = &flows.Port{
 		Name: "es-p1", ExternalIDs: ours, Trunks: []int{4095}, OtherConfig: map[string]string{"rstp-enable": "false", "stp-enable": "false", "priority-tags": "always"},
 		Interfaces: []*flows.Interface{{Name: "es-p1", Type: "patch", OFPort: 4, Options: map[string]string{"peer": "es-t1"}}},
@@ -136,7 +136,7 @@ func TestApply(t *testing.T) {
 		Name: "es-p1", ExternalIDs: map[string]string{flows.OwnerKey: "changed", "a": "b"}, Tag: ptr(7), VLANMode: "access",
 		Interfaces: []*flows.Interface{{Name: "es-p1", Type: "patch", OFPortRequest: 77, Options: map[string]string{"peer": "es-t1"}, ExternalIDs: ours}},
 	}
-	changedBridge := &flows.Bridge{Name: "br-erspan", FailMode: "standalone", ExternalIDs: map[string]string{flows.OwnerKey: "changed"}}
+	changedBridge := &flows.Bridge{Name: "br-erspan", FailMode: "standalone", ExternalIDs: map[string]string{flows.OwnerKey: "changed"}, MTURequest: 1300}
 	apply(t, db, flows.RowOp{Bridge: "br0", SetMirror: changed}, flows.RowOp{Bridge: "br0", SetPort: changedPort}, flows.RowOp{Bridge: "br-erspan", SetBridge: changedBridge})
 	now := state(t, db)
 	if diff := cmp.Diff(changed, mirror()); diff != "" {

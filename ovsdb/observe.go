@@ -43,6 +43,9 @@ func (s snapshot) bridge(row *bridgeRow) *flows.Bridge {
 	for _, uuid := range row.Ports {
 		if port := s.ports[uuid]; port != nil {
 			b.Ports[port.Name] = s.port(port)
+			if i := s.localInterface(row.Name, port); i != nil {
+				b.MTURequest = value(i.MTURequest)
+			}
 		}
 	}
 	for _, uuid := range row.Mirrors {
@@ -51,6 +54,14 @@ func (s snapshot) bridge(row *bridgeRow) *flows.Bridge {
 		}
 	}
 	return b
+}
+
+// localInterface is the interface of a port where that is the bridge's local port, else nil.
+func (s snapshot) localInterface(bridge string, port *portRow) *interfaceRow {
+	if port.Name != bridge || len(port.Interfaces) != 1 {
+		return nil
+	}
+	return s.interfaces[port.Interfaces[0]]
 }
 
 func (s snapshot) port(row *portRow) *flows.Port {
@@ -76,7 +87,6 @@ func (s snapshot) port(row *portRow) *flows.Port {
 			ExternalIDs:   clonedMap(i.ExternalIDs),
 			OFPort:        value(i.OFPort),
 			OFPortRequest: value(i.OFPortRequest),
-			MTURequest:    value(i.MTURequest),
 			MTU:           value(i.MTU),
 			Error:         value(i.Error),
 		})
