@@ -19,12 +19,16 @@ func (c *Controller) isolation(state flows.State, p flows.Program) (is Isolation
 // isolate keeps the host's own stack from the devices. Where that cannot be, the sessions are in force all the same:
 // the stack got what arrives there before, too. doctor tells of it.
 func (c *Controller) isolate(plan Plan, devices []string, result *Result) {
-	if len(plan.Isolation.Changes) == 0 {
-		return
+	err := plan.Isolation.Err
+	if len(plan.Isolation.Changes) > 0 {
+		c.reached("isolate")
+		var n int
+		n, err = c.Underlay.Isolate(plan.Input.State.UUID, devices)
+		result.Isolated += n
 	}
-	c.reached("isolate")
-	n, err := c.Underlay.Isolate(plan.Input.State.UUID, devices)
-	result.Isolated += n
+	if len(devices) == 0 {
+		err = nil
+	}
 	text := ""
 	if err != nil {
 		text = err.Error()

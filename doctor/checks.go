@@ -29,6 +29,8 @@ var checks = []check{
 	{"rspan", "mirrors of others into a VLAN", database, checkRSPAN},
 	{"guard-sight", "the guard sees the underlay", plan, checkGuardSight},
 	{"flow-export", "NetFlow, sFlow and IPFIX on tapped bridges", database, checkFlowExport},
+	{"large-mtu", "ports whose MTU makes every packet dearer", database, checkLargeMTU},
+	{"host-stack", "the host's own stack and attached devices", plan, checkHostStack},
 	{"clock", "clock of Type III timestamps", database, checkClock},
 	{"firewall", "firewall before destination sessions", database, checkFirewall},
 	{"unreadable", "ERSPAN that Open vSwitch cannot strip", nothing, checkUnreadable},

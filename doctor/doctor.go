@@ -65,6 +65,12 @@ type Snapshot struct {
 	ClockError     string
 	// PacketFilters are the tables of iptables and ip6tables that the kernel has (/proc/net/ip_tables_names).
 	PacketFilters []string
+	// Isolation is what still has to change until the host's own stack is kept from attached devices; IsolationError why that
+	// is not known.
+	Isolation      []string
+	IsolationError string
+	// KeepsMemory tells that ovs-vswitchd was started with glibc told not to give memory back (see checkLargeMTU).
+	KeepsMemory bool
 	// Sampled is for how long the host was listened to, 0: not at all; Samples is what it was sent meanwhile that Open vSwitch
 	// cannot strip.
 	Sampled time.Duration

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -97,7 +98,7 @@ func (a *app) snapshot(ctx context.Context, names []string) (doctor.Snapshot, er
 // hostSnapshot has what can be seen without Open vSwitch.
 func (a *app) hostSnapshot() doctor.Snapshot {
 	s := doctor.Snapshot{Rundir: a.rundir, Broken: map[string]string{}, Datapath: map[string]doctor.Megaflows{}, Features: map[string]string{},
-		Narrowing: map[string]string{}, Daemon: a.daemonSign(), PacketFilters: packetFilters()}
+		Narrowing: map[string]string{}, Daemon: a.daemonSign(), PacketFilters: packetFilters(), KeepsMemory: a.vswitchdKeepsMemory()}
 	var tx unix.Timex
 	if _, err := unix.Adjtimex(&tx); err != nil {
 		s.ClockError = err.Error()
@@ -127,6 +128,16 @@ func packetFilters() (tables []string) {
 		}
 	}
 	return tables
+}
+
+// vswitchdKeepsMemory tells whether ovs-vswitchd was started with a setting of glibc's that has it keep memory that it freed.
+func (a *app) vswitchdKeepsMemory() bool {
+	pid, err := os.ReadFile(filepath.Join(a.rundir, "ovs-vswitchd.pid"))
+	if err != nil {
+		return false
+	}
+	environment, err := os.ReadFile(filepath.Join("/proc", strings.TrimSpace(string(pid)), "environ"))
+	return err == nil && strings.Contains(string(environment), "glibc.malloc.trim_threshold=")
 }
 
 func (h *host) gather(ctx context.Context, s *doctor.Snapshot, names []string) error {
@@ -251,6 +262,10 @@ func (h *host) gatherPlan(ctx context.Context, s *doctor.Snapshot, wish session.
 	if s.KernelWays, err = kernelWays(plan.Input.Paths); err != nil {
 		s.PlanError = err.Error()
 		return
+	}
+	s.Isolation = plan.Isolation.Changes
+	if plan.Isolation.Err != nil {
+		s.IsolationError = plan.Isolation.Err.Error()
 	}
 	s.PendingRows = len(plan.Rows.Before) + len(plan.Rows.After) + len(plan.Rows.Last)
 	changes, _, err := h.controller.Pending(ctx, plan)

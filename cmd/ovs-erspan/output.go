@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/ovs-erspan/ovs-erspan/flows"
 	"github.com/ovs-erspan/ovs-erspan/session"
+	"github.com/ovs-erspan/ovs-erspan/underlay"
 )
 
 // print writes the object for programs, or the text for people.
@@ -91,11 +94,25 @@ func (h *host) noteCosts() {
 		fmt.Fprintln(h.app.err, "note: no daemon is running to keep this in force when ports, routes or Open vSwitch come and go: 'ovs-erspan run' is one")
 	}
 	for _, s := range h.altered {
+		if s.Type == session.Destination && s.Bridge == "" {
+			h.noteHostStack(s.OutputPort)
+		}
 		if h.unattended && s.Bounded() {
 			fmt.Fprintf(h.app.err, "note: session %q ends after so many packets or bytes only where somebody looks at its counters: that is the daemon; without it each command that changes something does, and 'ovs-erspan run --once'\n", s.Name)
 		}
 		if fields := narrowing(s.Session); fields != "" {
 			fmt.Fprintf(h.app.err, "note: matching %s puts it into production's megaflows too: more of them, and more upcalls (docs/cost.md)\n", fields)
 		}
+	}
+}
+
+// noteHostStack tells where the host's own stack cannot be kept from a device that was attached.
+func (h *host) noteHostStack(device string) {
+	state, err := h.db.State()
+	if err != nil || !slices.Contains(flows.IsolatedBefore(state, flows.Program{}), device) {
+		return
+	}
+	if left, err := underlay.Isolation(state.UUID, []string{device}); err != nil || slices.ContainsFunc(left, func(s string) bool { return strings.HasPrefix(s, "+") }) {
+		fmt.Fprintf(h.app.err, "note: the host's own stack also gets what arrives at device %s, and answers ARP requests there: nftables' family netdev cannot be used (see 'ovs-erspan doctor')\n", device)
 	}
 }
