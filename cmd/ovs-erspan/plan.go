@@ -23,8 +23,8 @@ func newPlanCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "plan",
 		Short: "Show what the next reconcile would change, and change nothing",
-		Long: `Show what the next reconcile would change: rows of OVSDB, pairs of devices (kernel datapath), and flows of our
-bridges; and what doctor warns of about the sessions that change. Nothing is changed.
+		Long: `Show what the next reconcile would change: rows of OVSDB, pairs of devices (kernel datapath), nftables' chains
+of attached devices (userspace datapath), and flows of our bridges; and what doctor warns of about the sessions that change. Nothing is changed.
 
 Exit code: 0 nothing to do, 3 changes are pending, 1 failed.`,
 		Example:           `  ovs-erspan plan`,
