@@ -47,7 +47,18 @@ func TestSourceWithoutDevice(t *testing.T) {
 	want("bond", "Pending", "SourceMissing", "network device m1")
 	want("all", "Active", "", "left out, for want of a device: bond9: ")
 
+	// An internal port in another network namespace carries packets, and Open vSwitch does not see its MTU.
 	guest := s.guest("late")
+	_, err = s.host.Vsctl(s.ctx, "add-port", "br0", "inner", "--", "set", "interface", "inner", "type=internal")
+	s.must(err)
+	_, _, err = s.host.Exec(s.ctx, "ip", "link", "set", "inner", "netns", guest.NetNS())
+	s.must(err)
+	_, err = s.host.Vsctl(s.ctx, "--timeout=5", "wait-until", "interface", "inner", "mtu=[]")
+	s.must(err)
+	s.ok(add("inner", "--source", "inner")...)
+	want("inner", "Active", "", "")
+	s.ok("session", "remove", "inner")
+
 	s.must(lab.Connect(s.ctx, s.host.Node, lab.NodeIf{Dev: "vnet9"}, guest, lab.NodeIf{Dev: "eth0"}, 1500))
 	want("one", "Active", "", "")
 	want("two", "Active", "", "")

@@ -39,7 +39,7 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("exit %d: %+v", code, found)
 	}
 	for _, id := range []string{"ovsdb", "vswitchd", "version", "store", "daemon", "in-force", "datapath-type", "erspan-support", "foreign-tunnels",
-		"offload", "megaflows", "sessions", "own-address", "route", "neighbor", "path-mtu", "mirror-slots", "packet-budget", "match-cost", "patch-ports"} {
+		"offload", "megaflows", "sessions", "own-address", "route", "neighbor", "path-mtu", "mirror-slots", "packet-budget", "match-cost", "patch-ports", "large-mtu"} {
 		for _, f := range found[id] {
 			if f.Level != "ok" {
 				t.Errorf("%s: %s: %s", id, f.Level, f.Saw)

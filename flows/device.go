@@ -8,8 +8,9 @@ import (
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
-// kernelDevices are the interface types whose device is one of the kernel's, and has an MTU while it is there.
-var kernelDevices = []string{"", "system", "internal", "tap"}
+// hostDevices are the interface types whose device is one of the host's, and has an MTU while it is there. An internal port
+// may be in another network namespace: the userspace datapath carries its packets there, and does not see its MTU.
+var hostDevices = []string{"", "system"}
 
 // AbsentDevice is why nothing can pass a port, or "": Open vSwitch has no device for it, and a Mirror copies nothing of it.
 // A bond passes packets while one of its members has a device. A port that has no number and no error yet is being added.
@@ -41,7 +42,7 @@ func absentDevice(i *Interface) string {
 		return i.Error
 	case i.OFPort < 0:
 		return "Open vSwitch cannot open device " + i.Name
-	case i.OFPort > 0 && i.MTU == 0 && slices.Contains(kernelDevices, i.Type):
+	case i.OFPort > 0 && i.MTU == 0 && slices.Contains(hostDevices, i.Type):
 		// It was deleted under a running ovs-vswitchd, which keeps the number and knows no MTU any more.
 		return fmt.Sprintf("device %s is gone", i.Name)
 	}

@@ -26,6 +26,7 @@ func TestAbsentDevice(t *testing.T) {
 		{"cannot be opened, and has no number", []*Interface{{Name: "vnet9", Error: noSuchDevice}}, noSuchDevice},
 		{"cannot be opened, without a word", []*Interface{{Name: "vnet9", OFPort: -1}}, "Open vSwitch cannot open device vnet9"},
 		{"deleted under Open vSwitch", []*Interface{{Name: "vnet9", OFPort: 3}}, "device vnet9 is gone"},
+		{"an internal port in another namespace", []*Interface{{Name: "eth0", Type: "internal", OFPort: 3}}, ""},
 		{"a tunnel has no MTU", []*Interface{{Name: "vxlan0", Type: "vxlan", OFPort: 3}}, ""},
 		{"a note beside a number", []*Interface{{Name: "vnet9", OFPort: 3, MTU: 1500, Error: "something"}}, ""},
 		{"a bond with a member", []*Interface{refused, there}, ""},
