@@ -73,7 +73,9 @@ func TestStateIsTheTruthOfTheWay(t *testing.T) {
 		{"a next hop object", "nexthop add id 4 via 192.0.2.254 dev br-ul; route add TO nhid 4", true, "InForce", true},
 		{"a source address of the route", "route add TO via 192.0.2.254 src 192.0.2.2", true, "InForce", true},
 		{"IPv4 by an IPv6 next hop", "-6 neigh replace fe80::77 lladdr 02:00:00:00:00:77 dev br-ul; route add TO via inet6 fe80::77 dev br-ul", false, "NoRoute", false},
-		{"a black hole beside a default route", "route add 203.0.113.0/24 via 192.0.2.254; route add blackhole TO", true, "InForce", false},
+		{"a rule before the main table", "rule add to TO table 100; route add TO via 192.0.2.254 table 100; route add TO via " + deadHop, false, "NoNeighbor", false},
+		{"two default routes", "route add default via 192.0.2.254 metric 10; route add default via " + deadHop + " metric 20", false, "NoNeighbor", false},
+		{"a black hole beside a default route", "route flush default; route add 203.0.113.0/24 via 192.0.2.254; route add blackhole TO", true, "InForce", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := *s
@@ -392,4 +394,43 @@ func TestMarkedPacketsAreCopied(t *testing.T) {
 	s.waitCount(wire, "erspan && icmp.type == 8", 5)
 	s.waitCount(wire, "erspan && icmp.type == 0", 5)
 	s.stop(wire)
+}
+
+// TestDaemonFollowsPortsMTU: a port that copies can leave through takes less than before, or more, or is new, also behind a
+// patch, while the tunnel's own port stays as large as it was.
+func TestDaemonFollowsPortsMTU(t *testing.T) {
+	if lab.Datapath() == lab.Kernel {
+		t.Skip("the kernel's datapath loses only the copy")
+	}
+	s := newScene(t)
+	s.vsctl("set", "interface", "br-ul", "mtu_request=9000")
+	s.daemon().ready()
+	s.add("web", "--source", "vnet0")
+	cut := func(when string, bytes int) {
+		t.Helper()
+		s.must(lab.Until(s.ctx, fmt.Sprintf("%s: copies are cut to %d bytes", when, bytes), func(ctx context.Context) error {
+			out, err := s.host.Ofctl(ctx, "-O", "OpenFlow15", "dump-flows", tapBridge, "table=30")
+			if err == nil && !strings.Contains(out, fmt.Sprintf("max_len=%d)", bytes)) {
+				err = fmt.Errorf("%s", out)
+			}
+			return err
+		}))
+	}
+	mtu := func(bytes string) {
+		t.Helper()
+		_, _, err := s.host.Exec(s.ctx, "ip", "link", "set", "uplink", "mtu", bytes)
+		s.must(err)
+	}
+	cut("at first", 1464)
+	mtu("1400")
+	cut("the uplink takes less", 1364)
+	mtu("1500")
+	cut("the uplink takes more", 1464)
+	s.must(s.host.AddBridge(s.ctx, "br-phy"))
+	s.must(s.host.Attach(s.ctx, s.guest("e"), "br-phy", "vnet9", lab.GuestIf{MTU: 1300}))
+	s.vsctl("add-port", "br-phy", "to-ul", "--", "set", "interface", "to-ul", "type=patch", "options:peer=to-phy", "--",
+		"add-port", "br-ul", "to-phy", "--", "set", "interface", "to-phy", "type=patch", "options:peer=to-ul")
+	cut("a patch to a bridge with a small port", 1264)
+	s.vsctl("del-port", "br-ul", "to-phy")
+	cut("without the patch", 1464)
 }

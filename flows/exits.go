@@ -32,6 +32,9 @@ func newExits(state State) *exits { return &exits{state: state, found: map[strin
 // no reason to cut them: the widest counts.
 func (e *exits) narrowest(path Path, datapath string) (mtu int, limit string) {
 	mtu, limit = path.MTU, path.Device
+	if mtu == 0 { // the kernel does not know the device: Open vSwitch has it in another network namespace
+		mtu = e.deviceMTU(path.Device)
+	}
 	ports := e.from(path.Device)
 	out := ports.least
 	if datapath == "system" {
@@ -41,6 +44,18 @@ func (e *exits) narrowest(path Path, datapath string) (mtu int, limit string) {
 		mtu, limit = out.mtu, fmt.Sprintf("port %s of bridge %s, through which copies can leave,", out.port, out.bridge)
 	}
 	return mtu, limit
+}
+
+// deviceMTU is the MTU that Open vSwitch has noted of a device, 0 where it has none.
+func (e *exits) deviceMTU(device string) int {
+	for _, name := range e.bridgesWith(device) {
+		for _, i := range e.state.Bridges[name].Ports[device].Interfaces {
+			if i.Name == device {
+				return i.MTU
+			}
+		}
+	}
+	return 0
 }
 
 // from are the ports that a packet from the device can leave through.

@@ -46,8 +46,9 @@ func TestExits(t *testing.T) {
 		"no way out for it: internal, tunnel, not open, not known, ours": {[]*Bridge{bridgeOf("br", port("int0", "internal", 100, nil), ours, port("new", "", 0, nil),
 			port("vx", "vxlan", 100, func(i *Interface) { i.Options = map[string]string{"remote_ip": "192.0.2.1"} }),
 			port("gone", "", 100, func(i *Interface) { i.OFPort = -1 }))}, "br", 9000, 9000, 9000, ""},
-		"on no bridge":              {[]*Bridge{bridgeOf("br", port("up", "", 1500, nil))}, "eth0", 9000, 9000, 9000, ""},
-		"the device's is not known": {[]*Bridge{bridgeOf("br", port("up", "", 1500, nil))}, "br", 0, 1500, 1500, "up"},
+		"on no bridge":                {[]*Bridge{bridgeOf("br", port("up", "", 1500, nil))}, "eth0", 9000, 9000, 9000, ""},
+		"the kernel does not know it": {[]*Bridge{bridgeOf("br")}, "br", 0, 9000, 9000, ""},
+		"the device's is not known":   {[]*Bridge{bridgeOf("br", port("up", "", 1500, nil))}, "br", 0, 1500, 1500, "up"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			state := State{Bridges: map[string]*Bridge{}}
