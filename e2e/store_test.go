@@ -62,9 +62,14 @@ func TestAccidentsOfTheStore(t *testing.T) {
 	}
 	told := func(restored bool) {
 		t.Helper()
-		list := s.oe("session", "list")
-		if strings.Contains(list.stderr, "somebody deleted the session store") != restored || strings.Contains(s.oe("doctor").stdout, "the store was gone") != restored {
+		if list := s.oe("session", "list"); strings.Contains(list.stderr, "somebody deleted the session store") != restored {
 			t.Errorf("told of an accident, want %v: %s", restored, list.stderr)
+		}
+		if !restored {
+			return
+		}
+		if out := s.oe("doctor").stdout; !strings.Contains(out, "the store was gone") {
+			t.Errorf("doctor does not tell of the accident:\n%s", out)
 		}
 	}
 	s.add("web", "--source", "vnet0")
@@ -191,10 +196,10 @@ func TestNothingOfOursInExternalIDs(t *testing.T) {
 		return nil
 	}))
 	s.add("web", "--source", "vnet0", "--max-packets", "1000")
-	for n := range 3 {
+	s.ping(s.a, addrB, 3)
+	for n := range 3 { // what was used is stored with each
 		s.ok("session", "set", "web", "--description", fmt.Sprint(n))
 	}
-	s.ping(s.a, addrB, 3)
 	s.must(lab.Until(s.ctx, "what was used is stored", func(context.Context) error {
 		if status := s.storeKeys()["ovs-erspan.status.web"]; !strings.Contains(status, `"used":{`) || strings.Contains(status, `"packets":0`) {
 			return fmt.Errorf("%s", status)

@@ -178,3 +178,30 @@ func TestStoreThatChangedMeanwhile(t *testing.T) {
 		}
 	}
 }
+
+// TestSetBridgeKeepsTheCopy: a plan knows nothing of the copy of the store in a tap bridge's row, and does not take it away.
+func TestSetBridgeKeepsTheCopy(t *testing.T) {
+	s := ovsdbtest.Start(t)
+	s.Vsctl("add-br", "br-erspan", "--", "set", "bridge", "br-erspan", "external_ids:ovs-erspan=bridge", "external_ids:ovs-erspan.generation=7", "external_ids:theirs=x")
+	db, err := Connect(context.Background(), s.RunDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	snapshot, err := db.snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBuilder(snapshot)
+	op := flows.RowOp{Bridge: "br-erspan", SetBridge: &flows.Bridge{FailMode: "secure", ExternalIDs: map[string]string{flows.OwnerKey: "bridge"}}}
+	if err := b.op(op); err != nil {
+		t.Fatal(err)
+	}
+	transaction, _ := b.finish([]flows.RowOp{op})
+	if _, err := db.commit(context.Background(), transaction); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Vsctl("get", "bridge", "br-erspan", "external_ids"); got != "{ovs-erspan=bridge, ovs-erspan.generation=\"7\"}\n" {
+		t.Errorf("external_ids: %s", got)
+	}
+}

@@ -535,6 +535,7 @@ func TestReportIsNoChange(t *testing.T) {
 	s := ovsdbtest.Start(t)
 	s.StartVswitchd()
 	production(t, s)
+	tapBridges(s)
 	db, other := connect(t, s), connect(t, s)
 	update(t, db, add(newSession("web")))
 	<-other.Changed()
