@@ -41,11 +41,7 @@ func (d *DB) Mend(ctx context.Context, now time.Time) (*session.Restored, error)
 
 // mend is the transaction that does it, nil where there is nothing to do.
 func (p places) mend(now time.Time) (*transaction, *session.Restored, error) {
-	anything := false
-	for key := range p.keys {
-		anything = anything || isStoreKey(key)
-	}
-	if !anything || p.row != nil && p.from == "" && len(p.posted)+len(p.others) == 0 {
+	if !hasStoreKeys(p.keys) || p.row != nil && p.from == "" && len(p.posted)+len(p.others) == 0 {
 		return nil, nil, nil
 	}
 	after := maps.Clone(p.keys)

@@ -224,9 +224,10 @@ func (p places) write(after, old map[string]string) *transaction {
 		}
 		bridges = append(bridges, lib.Operation{Op: lib.OperationMutate, Table: tableBridge, Where: []lib.Condition{is(lib.UUID{GoUUID: b.UUID}), mark}, Mutations: mutations})
 	}
-	if p.row == nil {
+	switch anything := hasStoreKeys(after); {
+	case p.row == nil && anything:
 		p.insert(t, after)
-	} else {
+	case p.row != nil:
 		p.mutate(t, after, old, len(bridges) > 0)
 	}
 	for _, op := range bridges {
@@ -298,6 +299,16 @@ func difference(before, after map[string]string) []lib.Mutation {
 		mutations = append(mutations, *lib.NewMutation("external_ids", lib.MutateOperationInsert, mapping(put)))
 	}
 	return mutations
+}
+
+// hasStoreKeys tells whether keys say anything at all.
+func hasStoreKeys(keys map[string]string) bool {
+	for key := range keys {
+		if isStoreKey(key) {
+			return true
+		}
+	}
+	return false
 }
 
 // keySet has the keys of a map, sorted, as an argument of a mutation.

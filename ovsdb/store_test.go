@@ -208,6 +208,9 @@ func TestStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		want("forgotten", 0, nil)
+		if row := storeRow(s); row != "" {
+			t.Errorf("the store's row is left: %s", row)
+		}
 	}
 }
 
