@@ -136,7 +136,7 @@ func (p *places) combine() {
 	if p.row != nil {
 		p.keys = p.row.ExternalIDs
 	} else if p.lost != nil {
-		p.keys, p.from = p.lost.ExternalIDs, "the memory of this process"
+		p.keys, p.from = p.lost.ExternalIDs, "the daemon's memory"
 	}
 	for _, b := range p.copies {
 		if _, is := readGeneration(b.ExternalIDs[generationKey]); !is || byGeneration(b.ExternalIDs, p.keys) <= 0 {

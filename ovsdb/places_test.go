@@ -69,14 +69,14 @@ func TestAccidentsOfTheStore(t *testing.T) {
 		"tap bridges deleted":                {[]string{"del-br", "br-erspan", "--", "del-br", "br-erspan-nd"}, false, ""},
 		"tap bridges' external_ids cleared":  {[]string{"clear", "bridge", "br-erspan", "external_ids", "--", "clear", "bridge", "br-erspan-nd", "external_ids"}, false, ""},
 		"all queues destroyed":               {[]string{"--all", "destroy", "queue"}, false, "bridge br-erspan"},
-		"all queues destroyed, seen":         {[]string{"--all", "destroy", "queue"}, true, "the memory of this process"},
+		"all queues destroyed, seen":         {[]string{"--all", "destroy", "queue"}, true, "the daemon's memory"},
 		"the store's external_ids cleared":   {[]string{"clear", "queue", row, "external_ids"}, false, "bridge br-erspan"},
-		"cleared, seen":                      {[]string{"clear", "queue", row, "external_ids"}, true, "the memory of this process"},
-		"the store's external_ids replaced":  {[]string{"set", "queue", row, "external_ids={a=b}"}, true, "the memory of this process"},
+		"cleared, seen":                      {[]string{"clear", "queue", row, "external_ids"}, true, "the daemon's memory"},
+		"the store's external_ids replaced":  {[]string{"set", "queue", row, "external_ids={a=b}"}, true, "the daemon's memory"},
 		"all but one copy": {[]string{"--all", "destroy", "queue", "--", "del-br", "br-erspan", "--", "clear", "open", ".", "external_ids"},
 			false, "bridge br-erspan-nd"},
 		"everything, seen": {[]string{"--all", "destroy", "queue", "--", "del-br", "br-erspan", "--", "del-br", "br-erspan-nd", "--", "clear", "open", ".", "external_ids"},
-			true, "the memory of this process"},
+			true, "the daemon's memory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := ovsdbtest.Start(t)
