@@ -572,6 +572,7 @@ func BenchmarkUpdate(b *testing.B) {
 	for _, sessions := range []int{0, 1000} {
 		b.Run(fmt.Sprint(sessions), func(b *testing.B) {
 			s := ovsdbtest.Start(b)
+			tapBridges(s) // with their copies, as where sessions are in force
 			db := connect(b, s)
 			update(b, db, func(w *session.Wish) error {
 				for i := range sessions {
