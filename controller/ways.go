@@ -191,7 +191,7 @@ func (c *Controller) RoutesChanged(ctx context.Context) (bool, error) {
 	}
 	for key, r := range routes {
 		seen := c.ways[key].seen
-		source := r.Source != seen.Source && !key.Origin.Is6() // of which the route says nothing
+		source := r.Source != seen.Source && !key.Origin.IsValid() // of which the route says nothing
 		if r.Device != seen.Device || r.Device != "" && (source || r.NextHop != seen.NextHop) {
 			return true, nil
 		}

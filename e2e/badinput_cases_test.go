@@ -394,7 +394,7 @@ func addressInputs() []input {
 		input{field: "collectors", class: "unknown name", value: []any{hostAddr}, says: []string{"this host", "another host"}, state: "Degraded", reason: "CollectorIsOwnAddress"},
 		input{field: "collectors", class: "wrong family", value: []any{collector6}, with: map[string]any{"origin": hostAddr}, shown: hostAddr, says: []string{"IPv4", "IPv6", "one session for each family"}},
 		input{field: "origin", class: "wrong family", value: hostAddr6, says: []string{"IPv4", "IPv6", "one session for each family"}},
-		input{field: "origin", class: "unknown name", value: "198.51.100.1", says: []string{hostAddr, "leave it out"}, state: "Degraded", reason: "NoRoute"},
+		input{field: "origin", class: "unknown name", value: "198.51.100.1", says: []string{hostAddr, "leave it out"}, state: "Degraded", reason: "NoSourceAddress"},
 		input{field: "origin", class: "empty", value: "", ways: byFlags | byYAML, says: []string{"address"}},
 		input{field: "origin", class: "at", value: hostAddr},
 		input{destination: true, field: "from", class: "missing", value: absent, ways: byAdd | byFile, says: []string{"is required", "or any"}},

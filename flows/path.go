@@ -107,6 +107,9 @@ func (pl *planned) judgePath(datapath string, co *CollectorOutcome, exits *exits
 	case datapath == "netdev" && TunnelBridge(exits.state, path.Device) == "":
 		degraded(ReasonNotOnBridge, "the route leaves through device %s, which is no port of a bridge of this Open vSwitch with the userspace datapath: copies cannot leave there", path.Device)
 		return
+	case !path.Source.IsValid() && pl.wish.Origin.IsValid():
+		degraded(ReasonNoSource, "the origin %s is not an address of this host", pl.wish.Origin)
+		return
 	case !path.Source.IsValid():
 		degraded(ReasonNoSource, "device %s has no address of its family to send from", path.Device)
 		return

@@ -56,11 +56,14 @@ func findAll(keys []flows.PathKey, find func(query, flows.PathKey) (flows.Path, 
 	if err != nil {
 		return nil, err
 	}
-	q := query{handle, map[int]link{}, map[neighborsOf]map[netip.Addr]netlink.Neigh{}}
+	q := query{handle, local, map[int]link{}, map[neighborsOf]map[netip.Addr]netlink.Neigh{}}
 	for _, key := range keys {
 		path, err := find(q, key)
 		if err != nil {
 			return nil, fmt.Errorf("path to %s: %w", key.Collector, err)
+		}
+		if !q.hasOrigin(key) {
+			path.Source = netip.Addr{}
 		}
 		path.OwnAddress = slices.Contains(local, key.Collector)
 		paths[key] = path
@@ -112,6 +115,7 @@ type link struct {
 // query asks the kernel over one socket, and for what several paths share only once.
 type query struct {
 	*netlink.Handle
+	local     []netip.Addr // every address of the host
 	links     map[int]link
 	neighbors map[neighborsOf]map[netip.Addr]netlink.Neigh
 }
@@ -121,7 +125,7 @@ type neighborsOf struct{ index, family int }
 
 func (q query) find(key flows.PathKey) (flows.Path, error) {
 	options := &netlink.RouteGetOptions{}
-	if key.Origin.IsValid() {
+	if key.Origin.IsValid() && q.hasOrigin(key) { // the kernel has no route from an address of others
 		options.SrcAddr = key.Origin.AsSlice()
 	}
 	routes, err := q.RouteGetWithOptions(key.Collector.AsSlice(), options)
@@ -156,6 +160,11 @@ func (q query) find(key flows.PathKey) (flows.Path, error) {
 		return path, err
 	}
 	return path, q.ask(r.LinkIndex, &path)
+}
+
+// hasOrigin tells whether the host has the origin, where one is wished for.
+func (q query) hasOrigin(key flows.PathKey) bool {
+	return !key.Origin.IsValid() || slices.Contains(q.local, key.Origin)
 }
 
 // siblings takes in the other next hops of a multipath route: a copy may leave through each of them. Which one a packet
@@ -288,7 +297,7 @@ func Prime(path flows.Path) error {
 		return fmt.Errorf("device %s: %w", path.Device, err)
 	}
 	index := l.Attrs().Index
-	known, err := query{handle, nil, map[neighborsOf]map[netip.Addr]netlink.Neigh{}}.neighbor(index, path.NextHop)
+	known, err := query{handle, nil, nil, map[neighborsOf]map[netip.Addr]netlink.Neigh{}}.neighbor(index, path.NextHop)
 	if err != nil {
 		return err
 	}

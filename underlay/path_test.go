@@ -92,7 +92,7 @@ func TestPaths(t *testing.T) {
 	if !got[own].OwnAddress {
 		t.Errorf("own address: %+v", got[own])
 	}
-	if got[strange].Device != "" {
+	if p := got[strange]; p.Device != "up0" || p.Source.IsValid() {
 		t.Errorf("an origin that the host does not have: %+v", got[strange])
 	}
 }
