@@ -276,7 +276,7 @@ func TestSetIsInForceWhenItReturns(t *testing.T) {
 // A frame from one source port to another, direction both, is copied once for each direction; version 1 does not tell which.
 func TestFrameBetweenTwoSources(t *testing.T) {
 	s := newScene(t)
-	if r := s.oe("session", "add", "v1", "--bridge", "br0", "--collector", collectorAddr, "--source", "vnet0,vnet1", "--session-id", "1"); r.code != 0 || !strings.Contains(r.stderr, "copied twice") {
+	if r := s.oe("session", "add", "v1", "--bridge", "br0", "--collector", collectorAddr, "--source", "vnet0,vnet1", "--session-id", "1"); r.code != 0 || !strings.Contains(r.stderr, "to another twice") {
 		t.Errorf("session add, exit %d, does not say what two directions cost: %s", r.code, r.stderr)
 	}
 	s.add("v2", "--source", "vnet0,vnet1", "--session-id", "2", "--erspan-version", "2")
