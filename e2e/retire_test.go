@@ -68,7 +68,7 @@ func TestTwoMirrorsTakeOver(t *testing.T) {
 	}
 	s.vsctl(args...)
 
-	const count, size, pps = 1500, 200, 1000
+	const count, size, pps = 3000, 200, 1000 // longer than the change takes on a slow machine
 	c := s.capture(s.collector, "eth0", "proto 47")
 	type outcome struct {
 		lab.BurstResult
