@@ -38,6 +38,8 @@ type OpenFlow interface {
 	Canonical(ctx context.Context, all []flows.Flow) ([]flows.Line, error)
 	Apply(ctx context.Context, bridge string, changes flows.FlowChanges) error
 	Touch(ctx context.Context, bridge string) error
+	// Fragments is what the bridge does with IP fragments.
+	Fragments(ctx context.Context, bridge string) (flows.FragmentMode, error)
 	// Meters are the bridge's meters, MeterCounts what they have counted.
 	Meters(ctx context.Context, bridge string) ([]flows.Meter, error)
 	MeterCounts(ctx context.Context, bridge string) ([]flows.MeterCount, error)

@@ -143,11 +143,14 @@ func (f *fakeHost) Report(_ context.Context, inForce uint64, status map[string]s
 	return nil
 }
 
-func (f *fakeHost) Proofs() (map[string]flows.Proof, error)                            { return nil, nil }
-func (f *fakeHost) Veths([]flows.Veth) ([]flows.Veth, map[string]string, error)        { return nil, nil, nil }
-func (f *fakeHost) Isolation(string, []string) ([]string, error)                       { return nil, nil }
-func (f *fakeHost) Isolate(string, []string) (int, error)                              { return 0, nil }
-func (f *fakeHost) Meters(context.Context, string) ([]flows.Meter, error)              { return nil, nil }
+func (f *fakeHost) Proofs() (map[string]flows.Proof, error)                     { return nil, nil }
+func (f *fakeHost) Veths([]flows.Veth) ([]flows.Veth, map[string]string, error) { return nil, nil, nil }
+func (f *fakeHost) Isolation(string, []string) ([]string, error)                { return nil, nil }
+func (f *fakeHost) Isolate(string, []string) (int, error)                       { return 0, nil }
+func (f *fakeHost) Meters(context.Context, string) ([]flows.Meter, error)       { return nil, nil }
+func (f *fakeHost) Fragments(context.Context, string) (flows.FragmentMode, error) {
+	return flows.FragmentsNXMatch, nil
+}
 func (f *fakeHost) Touch(context.Context, string) error                                { return nil }
 func (f *fakeHost) Canonical(context.Context, []flows.Flow) ([]flows.Line, error)      { return nil, nil }
 func (f *fakeHost) WaitRevalidated(context.Context, func(context.Context) error) error { return nil }

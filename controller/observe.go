@@ -153,6 +153,15 @@ func (c *Controller) flowChanges(ctx context.Context, p Plan, bridge string) (ch
 		}
 	}
 	change = flows.Compare(flows.Lines(there), p.Flows[bridge])
+	if len(p.Flows[bridge]) > 0 { // not on one that goes
+		mode := flows.FragmentsNormal // a new bridge's
+		if p.Input.State.Bridges[bridge] != nil {
+			if mode, err = c.OpenFlow.Fragments(ctx, bridge); err != nil {
+				return change, nil, err
+			}
+		}
+		change.MatchFragments = mode != flows.FragmentsNXMatch
+	}
 	change.CompareMeters(meters, p.Meters[bridge])
 	if len(meters) > 0 {
 		counts, err := c.OpenFlow.MeterCounts(ctx, bridge)

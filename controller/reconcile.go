@@ -76,6 +76,14 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 	if err != nil {
 		return result, err
 	}
+	if plan.Program.Retires() { // its mirrors are gone now: the rest can go
+		if plan, err = c.Plan(ctx, wish.Sessions); err != nil {
+			return result, err
+		}
+		if _, err = c.apply(ctx, plan, &result, nil); err != nil {
+			return result, err
+		}
+	}
 	c.isolate(plan, plan.Program.Isolated(), &result)
 	c.settle(plan.Input.Paths)
 	// What is left to see is who answered. What the rows and flows of the last plan made of the sessions, that plan knew.
@@ -150,19 +158,22 @@ func (c *Controller) apply(ctx context.Context, plan Plan, result *Result, missi
 	if len(after) > 0 {
 		c.reached("rows-after")
 		// A pair of devices is known by its ports' rows: it goes when no mirror needs it any more, and before the rows.
+		// And a mirror that takes another's place comes in the transaction in which that one goes.
 		mirrors, ports := after, []flows.RowOp(nil)
-		if len(plan.Veths.Delete) > 0 {
+		if len(plan.Veths.Delete) > 0 || len(after) > portsAtOnce {
 			isPort := func(op flows.RowOp) bool { return op.DelPort != "" }
 			mirrors = slices.DeleteFunc(slices.Clone(after), isPort)
 			ports = slices.DeleteFunc(slices.Clone(after), func(op flows.RowOp) bool { return !isPort(op) })
 		}
-		if err := c.applyAfter(ctx, mirrors); err != nil {
-			return false, err
+		if len(mirrors) > 0 {
+			if err := c.DB.Apply(ctx, mirrors); err != nil {
+				return false, err
+			}
 		}
 		if err := c.changeVeths(plan.Veths.Delete, c.Underlay.DeleteVeth, result); err != nil {
 			return false, err
 		}
-		if err := c.applyAfter(ctx, ports); err != nil {
+		if err := c.deletePorts(ctx, ports); err != nil {
 			return false, err
 		}
 		result.RowOps += len(after)
@@ -200,7 +211,7 @@ func (c *Controller) changeVeths(veths []flows.Veth, change func(flows.Veth) err
 // answers nobody.
 const portsAtOnce = 200
 
-func (c *Controller) applyAfter(ctx context.Context, ops []flows.RowOp) error {
+func (c *Controller) deletePorts(ctx context.Context, ops []flows.RowOp) error {
 	for chunk := range slices.Chunk(ops, portsAtOnce) {
 		if err := c.DB.Apply(ctx, chunk); err != nil {
 			return err

@@ -287,8 +287,8 @@ func checkOffload(s *Snapshot) (results []Result) {
 	if s.State.HWOffload() {
 		results = append(results, warning("other_config:hw-offload=true: flows that a network card forwards by itself can bypass mirrors", "set hw-offload=false and restart ovs-vswitchd; or prove each session with traffic ('ovs-erspan session show NAME') and give it --allow-hw-offload"))
 	}
-	if s.State.OtherConfig["userspace-tso-enable"] == "true" {
-		results = append(results, warning("other_config:userspace-tso-enable=true: copies of segments that are still to be cut are larger than any path takes", "set userspace-tso-enable=false and restart ovs-vswitchd, or expect truncated copies"))
+	if s.State.UserspaceTSO() {
+		results = append(results, warning("other_config:userspace-tso-enable=true: in the userspace datapath most copies of TCP are dropped in front of the tunnel; only Open vSwitch's log, or its counter netdev_push_header_drops, tells", "set userspace-tso-enable=false and restart ovs-vswitchd; or prove each session with TCP and give it --allow-hw-offload"))
 	}
 	return orOK(results, "neither hw-offload nor userspace-tso-enable is set")
 }

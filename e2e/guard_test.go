@@ -81,19 +81,19 @@ func mirroredUnderlay(t *testing.T, collectors []string, gateway bool) (*scene, 
 	return s, u
 }
 
-// TestMirroredUnderlay: both sessions copy each frame once, and not what the copies are on the wire.
+// TestMirroredUnderlay: both sessions copy each frame once in each direction, from source to source, and not what the copies are on the wire.
 func TestMirroredUnderlay(t *testing.T) {
 	s, u := mirroredUnderlay(t, []string{collectorAddr, collector6}, false)
 	wire := s.capture(s.collector, "eth0", "")
 	s.ping(u, hostAddr, 5)
-	s.waitCount(wire, "erspan && icmp.type == 0", 10)
+	s.waitCount(wire, "erspan && icmp.type == 0", 20)
 	s.stop(wire)
 	for _, family := range []string{"erspan && ip.dst == " + collectorAddr, "erspan && ipv6.dst == " + collector6} {
 		for _, kind := range []string{"8", "0"} {
 			// The collector's own ICMP errors quote copies.
 			n, err := wire.Count(s.ctx, family+" && icmp.type == "+kind+" && !(icmp.type == 3) && !icmpv6")
 			s.must(err)
-			if n != 5 {
+			if n != 10 {
 				t.Errorf("5 pings, %d copies of type %s to %s", n, kind, family)
 			}
 		}

@@ -56,7 +56,7 @@ func TestSourcesComeAndGo(t *testing.T) {
 	}
 	s.must(s.host.Attach(s.ctx, s.a, "br0", "vnet0", lab.GuestIf{Addrs: []string{addrA + "/24"}}))
 	s.ok("run", "--once")
-	s.copies(2)
+	s.copies(3) // session all copies a frame from one of its sources to another twice
 
 	c := s.guest("c")
 	s.must(s.host.Attach(s.ctx, c, "br0", "vnet2", lab.GuestIf{Addrs: []string{"10.0.0.3/24"}}))
@@ -65,7 +65,7 @@ func TestSourcesComeAndGo(t *testing.T) {
 	s.ok("run", "--once")
 	wire := s.capture(s.collector, "eth0", "proto 47")
 	s.ping(c, "10.0.0.4", 2)
-	s.waitCount(wire, "erspan.spanid == 2 && icmp", 4)
+	s.waitCount(wire, "erspan.spanid == 2 && icmp", 8)
 	s.stop(wire)
 }
 

@@ -28,6 +28,9 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e: these tests make network namespaces and need root: run them with 'make test', which uses sudo")
 		return 1
 	}
+	if dir := os.Getenv("LAB_OVS_BIN"); dir != "" { // another Open vSwitch, see scripts/ovs-root.sh
+		os.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	}
 	if binary != "" {
 		return m.Run()
 	}

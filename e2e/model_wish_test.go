@@ -317,8 +317,12 @@ func (w wish) copies(h modelHost, f frame) (lines []string) {
 		leaves := s.direction != "ingress" && slices.ContainsFunc(f.out, func(p string) bool { return from[p] })
 		var directions []int
 		switch {
-		case s.version == 1 && (enters || leaves):
-			directions = []int{-1} // it has no direction
+		case s.version == 1: // it has no direction, and a copy for each
+			for _, copied := range []bool{enters, leaves} {
+				if copied {
+					directions = append(directions, -1)
+				}
+			}
 		case s.version == 2 && enters && leaves:
 			directions = []int{0, 1}
 		case s.version == 2 && enters:

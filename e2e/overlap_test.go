@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -272,11 +273,12 @@ func TestSetIsInForceWhenItReturns(t *testing.T) {
 	}
 }
 
-// A frame from one source port to another, direction both: version 1 carries no direction and copies it once, version 2
-// once for each direction.
+// A frame from one source port to another, direction both, is copied once for each direction; version 1 does not tell which.
 func TestFrameBetweenTwoSources(t *testing.T) {
 	s := newScene(t)
-	s.add("v1", "--source", "vnet0,vnet1", "--session-id", "1")
+	if r := s.oe("session", "add", "v1", "--bridge", "br0", "--collector", collectorAddr, "--source", "vnet0,vnet1", "--session-id", "1"); r.code != 0 || !strings.Contains(r.stderr, "to another twice") {
+		t.Errorf("session add, exit %d, does not say what two directions cost: %s", r.code, r.stderr)
+	}
 	s.add("v2", "--source", "vnet0,vnet1", "--session-id", "2", "--erspan-version", "2")
 	wire, c := s.capture(s.a, "eth0", ""), s.capture(s.collector, "eth0", "proto 47")
 	s.ping(s.a, addrB, 5)
@@ -284,7 +286,7 @@ func TestFrameBetweenTwoSources(t *testing.T) {
 	s.stop(wire)
 	s.stop(c)
 	want := s.frames(wire)
-	sameFrames(t, "version 1", s.inner(c, "erspan.spanid == 1"), want)
+	sameFrames(t, "version 1", s.inner(c, "erspan.spanid == 1"), append(want, want...))
 	sameFrames(t, "version 2, ingress", s.inner(c, "erspan.spanid == 2 && erspan.direction == 0"), want)
 	sameFrames(t, "version 2, egress", s.inner(c, "erspan.spanid == 2 && erspan.direction == 1"), want)
 }

@@ -125,4 +125,24 @@ func TestHWOffload(t *testing.T) {
 	}
 	offload("false")
 	s.ok("session", "set", "new", "--unset", "allow-hw-offload")
+
+	// Segmentation offload of the userspace datapath concerns sessions whose copies leave from there.
+	_, err = s.host.Vsctl(s.ctx, "set", "open", ".", "other_config:userspace-tso-enable=True")
+	s.must(err)
+	state, reason := s.state("new")
+	r := s.oe("session", "add", "third", "--bridge", "br0", "--source", "vnet1", "--collector", collectorAddr)
+	_, code := s.doctor()
+	if lab.Datapath() == lab.Kernel {
+		if state != "Active" || r.code != 0 {
+			t.Errorf("userspace-tso-enable on the kernel's datapath: %s, %s; exit %d: %s", state, reason, r.code, r.stderr)
+		}
+		return
+	}
+	if state != "Degraded" || reason != "UserspaceTSO" || code == 0 {
+		t.Errorf("userspace-tso-enable switched on later: %s, %s; doctor's exit code %d", state, reason, code)
+	}
+	if r.code != 2 || !strings.Contains(r.stderr, "userspace-tso-enable=true") || !strings.Contains(r.stderr, "--allow-hw-offload") {
+		t.Errorf("a session that does not accept userspace-tso-enable: exit %d: %s", r.code, r.stderr)
+	}
+	s.add("third", "--source", "vnet1", "--allow-hw-offload")
 }

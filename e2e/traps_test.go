@@ -65,7 +65,7 @@ func TestPatchIsClosedFromTheStart(t *testing.T) {
 			s := newScene(t)
 			s.vsctl("set", "bridge", "br0", settings)
 			s.ok("session", "add", "in", "--type", "destination", "--bridge", "br0", "--output-port", "vnet1", "--from", "any", "--session-id", "7")
-			s.killAt("flows", "session", "add", "one", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr)
+			s.killAt("flows", "session", "add", "one", "--bridge", "br0", "--source", "vnet0", "--direction", "ingress", "--collector", collectorAddr)
 			if mirrors, err := s.host.Vsctl(s.ctx, "--bare", "--columns=name", "list", "mirror"); err != nil || strings.TrimSpace(mirrors) != "" {
 				t.Fatalf("there is a mirror, so that nothing is tested: %s %v", mirrors, err)
 			}

@@ -63,7 +63,7 @@ const anyProbe = "ether[0:4] & 0xffffff00 = 0x02e25a00"
 func TestVerify(t *testing.T) {
 	s := newScene(t)
 	s.ping(s.a, addrB, 1)
-	s.add("web", "--source", "vnet0")
+	s.add("web", "--source", "vnet0", "--direction", "ingress")
 	s.ok("session", "add", "v2", "--bridge", "br0", "--source", "vnet0,vnet1", "--collector", collectorAddr, "--collector", collector6, "--erspan-version", "2",
 		"--session-id", "100", "--hwid", "7", "--dscp", "10", "--ttl", "9", "--snaplen", "20")
 	before := s.snapshot()

@@ -12,14 +12,21 @@ type FlowChanges struct {
 
 	// Meters are added and changed before the flows, and deleted after them: deleting one deletes the flows that use it.
 	AddMeters, SetMeters, DeleteMeters []Meter
+
+	// MatchFragments sets the bridge to FragmentsNXMatch, before the flows.
+	MatchFragments bool
 }
 
-// Empty tells that the bridge's flows and meters are exactly the wished ones.
+// Empty tells that the bridge's flows, meters and setting for fragments are exactly the wished ones.
 func (c FlowChanges) Empty() bool { return c.Count() == 0 }
 
-// Count is how many flows and meters change.
+// Count is how many flows, meters and settings change.
 func (c FlowChanges) Count() int {
-	return len(c.Delete) + len(c.Add) + len(c.AddMeters) + len(c.SetMeters) + len(c.DeleteMeters)
+	n := len(c.Delete) + len(c.Add) + len(c.AddMeters) + len(c.SetMeters) + len(c.DeleteMeters)
+	if c.MatchFragments {
+		n++
+	}
+	return n
 }
 
 // Compare finds the changes from the flows that are there to the wished ones; both in canonical form. Flows that are the

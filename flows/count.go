@@ -66,10 +66,13 @@ func CountSession(out *Outcome, entries []Entry) Counters {
 		case stage == StageSent:
 			c.Sent.add(e)
 			c.Age = e.Age
-		case stage >= StagePermit && stage < StageDeny || stage == StageRestPermit:
-			c.Matched.add(e)
-		case stage >= StageDeny || stage == StageRestDrop:
-			c.Filtered.add(e)
+		default:
+			switch filters, drops := stage.Filters(); {
+			case drops:
+				c.Filtered.add(e)
+			case filters:
+				c.Matched.add(e)
+			}
 		}
 	}
 	// What arrived and did not pass was guarded. The two are read one after the other, so the difference can be short of
@@ -130,6 +133,9 @@ func NotInForce(p Program, rows Changes, flowChanges map[string]FlowChanges) map
 		}
 	}
 	for bridge, c := range flowChanges {
+		if c.MatchFragments {
+			bridges[bridge] = true
+		}
 		for _, m := range append(append([]Meter{}, c.AddMeters...), c.SetMeters...) {
 			if m.ID == hostMeter {
 				bridges[bridge] = true

@@ -26,6 +26,8 @@ type Flow struct {
 type Match struct {
 	Fields []string
 	Expr   string
+	// Part is which of the packets that the expression means the flow takes.
+	Part FragmentPart
 }
 
 // Action is one action, as text in Open vSwitch's canonical form (ovs-actions(7)).
@@ -45,11 +47,11 @@ type Line struct {
 // Line renders the flow. With a user's expression in the match it is not yet in canonical form.
 func (f Flow) Line() Line {
 	match := strings.Join(f.Match.Fields, ",")
-	switch {
+	switch expr := f.Match.Part.of(f.Match.Expr); {
 	case match == "":
-		match = f.Match.Expr
-	case f.Match.Expr != "":
-		match += "," + f.Match.Expr
+		match = expr
+	case expr != "":
+		match += "," + expr
 	}
 	actions := make([]string, len(f.Actions))
 	for i, a := range f.Actions {
@@ -80,6 +82,7 @@ func SortFlows(flows []Flow) {
 			cmp.Compare(b.Priority, a.Priority),
 			slices.Compare(a.Match.Fields, b.Match.Fields),
 			cmp.Compare(a.Match.Expr, b.Match.Expr),
+			cmp.Compare(a.Match.Part, b.Match.Part),
 			cmp.Compare(a.Cookie, b.Cookie),
 		)
 	})

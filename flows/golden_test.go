@@ -102,6 +102,11 @@ var goldens = map[string][]session.Stored{
 			s.Collectors = []netip.Addr{addr("192.0.2.10")}
 		}),
 	},
+	"fragments": {
+		stored(1, "dns", func(s *session.Session) {
+			s.Match = []session.Rule{{PermitBothWays: "udp,nw_src=192.0.2.66,tp_dst=53"}, {Permit: "udp6,tp_dst=53"}, {Deny: "udp,tp_dst=0"}}
+		}),
+	},
 	"families": {
 		stored(1, "dual", func(s *session.Session) {
 			s.Collectors = []netip.Addr{addr("192.0.2.9"), addr("2001:db8::9"), addr("192.0.2.10")}

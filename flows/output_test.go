@@ -56,7 +56,7 @@ func TestEveryUserspaceOutputCuts(t *testing.T) {
 // Mirror's output port, at which Open vSwitch discards all that arrives.
 func TestDeliveryHasItsOwnPatch(t *testing.T) {
 	state := production()
-	sessions := []session.Stored{stored(1, "out", nil), terminated(2, "in", func(*session.Session) {})}
+	sessions := []session.Stored{stored(1, "out", func(s *session.Session) { s.Direction = session.Ingress }), terminated(2, "in", func(*session.Session) {})}
 	program := build(state, sessions...)
 	tb := program.TapBridges[0]
 	if len(tb.Taps) != 1 || len(tb.Deliveries) != 1 {

@@ -7,7 +7,8 @@ import "fmt"
 // A production bridge's Mirror puts copies on a patch port (a "tap port") of the tap bridge.
 //
 // Table 0, classify. A copy is known by the tap port it came through and goes to table 5. That it arrived is counted
-// here, before anything can drop it. What comes in any other way is dropped.
+// here, before anything can drop it. What comes in any other way is dropped. So is what an ingress tap gets of a packet that
+// production's pipeline has recirculated (conntrack, NAT): it has copied that packet already, as it came in.
 //
 // Table 5, guard. What our own copies cause must never be copied again, or it multiplies until the host is dead (ERSPAN
 // to and from tunnel endpoints, ARP requests and neighbour solicitations for collectors, ICMP errors about copies): it is
@@ -17,7 +18,8 @@ import "fmt"
 // A session without filter rules goes straight to table 30. On the kernel's datapath the tap ends with letGo.
 //
 // Table 10, filter. Per slot: deny rules, then permit rules, then what happens to the rest: dropped where there is a
-// permit rule, permitted where there is none. Each drop is a flow of its own, so that drops are counted.
+// permit rule, permitted where there is none. Each drop is a flow of its own, so that drops are counted. Later fragments of a
+// packet have no ports: what a rule on ports does not say of them, it permits (fragments.go).
 //
 // Table 25, limit. Only for slots that have a maximal rate: their meter drops and counts what is too much. A meter drops
 // the packet that it is given, and Open vSwitch gives it production's own where a clone is none in the datapath: see
@@ -106,6 +108,7 @@ const (
 	priorityDeny    = 200
 	priorityStrip   = 110 // a tap whose frames carry a VLAN that was not on the wire
 	priorityNormal  = 100
+	priorityOther   = 90 // what a tap port gets besides
 	priorityRest    = 10 // what no rule of a slot names
 	priorityNothing = 0
 )
@@ -131,6 +134,7 @@ const (
 	StageGuard       Stage = 0x0002 // copies dropped by the guard, all taps; slot is a hash of the match
 	StageTapped      Stage = 0x0003 // copies that passed the guard; slot is the tap port
 	StageTappedStrip Stage = 0x0004 // the same, with the access VLAN popped
+	StageRepeated    Stage = 0x0005 // copies of a packet that production's pipeline had recirculated, dropped; slot is the tap port
 	StageRestPermit  Stage = 0x0010 // permitted because nothing denied it
 	StageRestDrop    Stage = 0x0011 // dropped because nothing permitted it
 	StageLimit       Stage = 0x0018 // given to the session's meter
@@ -155,8 +159,9 @@ const (
 	StageDelivery    Stage = 0x0054 // the flow on the production bridge; slot is our patch port
 	StagePermit      Stage = 0x1000 // 0x1000 + number of the permit rule
 	StageDeny        Stage = 0x2000 // 0x2000 + number of the deny rule
+	StageLater       Stage = 0x3000 // 0x3000 + number of the permit rule: later fragments, of which it leaves open whether it means them
 
-	// MaxRules is how many rules of one kind a session can have, by the room between StagePermit and StageDeny.
+	// MaxRules is how many rules of one kind a session can have, by the room between StagePermit, StageDeny and StageLater.
 	MaxRules = 0x1000
 )
 

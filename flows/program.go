@@ -25,6 +25,7 @@ type TapBridge struct {
 	DatapathType string
 	Tunnels      []*Port
 	Taps         []*Tap      // sorted by key
+	Retiring     []*Tap      // of an earlier release, on their way out (retire)
 	Deliveries   []*Delivery // sorted by name
 	Outputs      []*Port     // devices that are attached for destination sessions, sorted by name
 	Flows        []Flow      // in the order of the pipeline
@@ -105,6 +106,7 @@ const (
 	ReasonFlowContested   = "FlowContested"
 	ReasonVersionConflict = "VersionConflict"
 	ReasonHWOffload       = "HardwareOffload"
+	ReasonUserspaceTSO    = "UserspaceTSO"
 	ReasonLimitReached    = "LimitReached"
 	ReasonLimitUnsafe     = "LimitUnsafe"
 )
@@ -478,6 +480,7 @@ func buildTapBridge(in Input, datapath string, sessions []*planned, share int) *
 			}
 		}
 	}
+	tb.retire(state, sources)
 	tb.buildMeters(sessions, share)
 	tb.Flows = tapBridgeFlows(tb, sessions, sources, paths)
 	return tb
@@ -523,7 +526,7 @@ func tapBridgeFlows(tb *TapBridge, sessions []*planned, sources map[uint32]*plan
 		all = append(all, encapsulateFlow(pl, tb.DatapathType, sends))
 	}
 	all = append(all, hostLimitFlows(most)...)
-	for _, tap := range tb.Taps {
+	for _, tap := range slices.Concat(tb.Taps, tb.Retiring) {
 		all = append(all, tap.flows(tb.DatapathType, func(slot uint32) Action {
 			pl := sources[slot]
 			if pl.out.Limited {
@@ -555,15 +558,21 @@ func filterFlows(s session.Stored, next Table) []Flow {
 	var all []Flow
 	permits, denies := 0, 0
 	permit := func(expr string) {
-		all = append(all, Flow{TableFilter, priorityNormal, NewCookie(StagePermit+Stage(permits), s.Slot),
-			Match{Fields: []string{slot}, Expr: expr}, []Action{gotoTable(next)}})
+		flow := func(stage Stage, part FragmentPart) Flow {
+			return Flow{TableFilter, priorityNormal, NewCookie(stage+Stage(permits), s.Slot),
+				Match{Fields: []string{slot}, Expr: expr, Part: part}, []Action{gotoTable(next)}}
+		}
+		all = append(all, flow(StagePermit, byPorts(expr)))
+		if session.LaterFragments(expr) != "" {
+			all = append(all, flow(StageLater, LaterFragments))
+		}
 		permits++
 	}
 	for _, rule := range s.Match {
 		switch {
 		case rule.Deny != "":
 			all = append(all, Flow{TableFilter, priorityDeny, NewCookie(StageDeny+Stage(denies), s.Slot),
-				Match{Fields: []string{slot}, Expr: rule.Deny}, drop()})
+				Match{Fields: []string{slot}, Expr: rule.Deny, Part: byPorts(rule.Deny)}, drop()})
 			denies++
 		case rule.PermitBothWays != "":
 			permit(rule.PermitBothWays)

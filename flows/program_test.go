@@ -190,7 +190,7 @@ func edit(paths map[PathKey]Path, change func(*Path)) {
 
 // TestPacketBudget: the session that would make a packet too expensive is the one that fails, and it alone.
 func TestPacketBudget(t *testing.T) {
-	for name, direction := range map[string]session.Direction{"one tap": session.Both, "two taps": ""} {
+	for name, direction := range map[string]session.Direction{"one tap": session.Egress, "two taps": ""} {
 		t.Run(name, func(t *testing.T) {
 			var sessions []session.Stored
 			for n := range MaxCopiesPerPacket + 1 {
@@ -226,7 +226,7 @@ func TestAcceptedSessionsStay(t *testing.T) {
 	}
 	full := []session.Stored{stored(1, "a", nil)}
 	for n := range MaxCopiesPerPacket {
-		full = append(full, stored(uint32(n+2), fmt.Sprintf("s%03d", n), nil))
+		full = append(full, stored(uint32(n+2), fmt.Sprintf("s%03d", n), func(s *session.Session) { s.Direction = session.Egress }))
 	}
 	for name, tt := range map[string]struct {
 		sessions []session.Stored
@@ -259,7 +259,10 @@ func TestAcceptedSessionsStay(t *testing.T) {
 func TestPacketBudgetSums(t *testing.T) {
 	many := func(n int, change func(n int, s *session.Session)) (sessions []session.Stored) {
 		for i := range n {
-			sessions = append(sessions, stored(uint32(i+1), fmt.Sprintf("s%03d", i), func(s *session.Session) { change(i, s) }))
+			sessions = append(sessions, stored(uint32(i+1), fmt.Sprintf("s%03d", i), func(s *session.Session) {
+				s.Direction = session.Egress
+				change(i, s)
+			}))
 		}
 		return sessions
 	}
@@ -286,6 +289,8 @@ func TestPacketBudgetSums(t *testing.T) {
 				s.Bridge, s.Sources.Ports = "br-ul", []string{fmt.Sprint("up", n-copies)}
 			}
 		}), fmt.Sprintf("s%03d", copies+2), "could cost 1402 resubmits, 1024"},
+		// A packet can come back to the port that it came from.
+		"both directions": {false, many(129, func(_ int, s *session.Session) { s.Direction = session.Both }), "s128", "could be copied 258 times, 256"},
 		"a copy through it": {false, many(copies+taps, func(n int, s *session.Session) {
 			if n < taps {
 				s.Bridge, s.Sources.Ports = "br-ul", []string{fmt.Sprint("up", n)}

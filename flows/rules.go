@@ -16,6 +16,9 @@ func RuleOf(s session.Session, stage Stage) string {
 	case StageRestDrop:
 		return "no rule permits it"
 	}
+	if stage >= StageLater && stage < StageLater+MaxRules {
+		return "later fragments, which may belong to: " + RuleOf(s, stage-StageLater+StagePermit)
+	}
 	permits, denies := StagePermit, StageDeny
 	for _, rule := range s.Match {
 		switch {
@@ -48,7 +51,7 @@ func hasRules(s session.Session) bool { return len(s.Match) > 0 }
 // Filters tells whether the stage is one of table 10, and whether its flows drop.
 func (s Stage) Filters() (filters, drops bool) {
 	switch {
-	case s >= StageDeny || s == StageRestDrop:
+	case s >= StageDeny && s < StageLater || s == StageRestDrop:
 		return true, true
 	case s >= StagePermit || s == StageRestPermit:
 		return true, false

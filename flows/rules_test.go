@@ -14,15 +14,16 @@ func TestRuleOf(t *testing.T) {
 		{Deny: "icmp"}, {PermitBothWays: "tcp,tp_dst=443"}, {Permit: "udp"}, {Deny: "arp"}, {PermitBothWays: "ip,nw_src=10.0.0.1"},
 	}}}
 	want := map[string]string{
-		"icmp": "deny icmp", "arp": "deny arp", "udp": "permit udp", "tcp,tp_dst=443": "permit both ways tcp,tp_dst=443",
-		"tcp,tp_src=443":     "permit both ways tcp,tp_dst=443 (backwards: tcp,tp_src=443)",
-		"ip,nw_src=10.0.0.1": "permit both ways ip,nw_src=10.0.0.1",
-		"ip,nw_dst=10.0.0.1": "permit both ways ip,nw_src=10.0.0.1 (backwards: ip,nw_dst=10.0.0.1)",
-		"":                   "no rule permits it",
+		"icmp": "deny icmp", "arp": "deny arp", "udp": "permit udp", "tcp,tp_dst=443,nw_frag=not_later": "permit both ways tcp,tp_dst=443",
+		"tcp,tp_src=443,nw_frag=not_later": "permit both ways tcp,tp_dst=443 (backwards: tcp,tp_src=443)",
+		"tcp,nw_frag=later":                "later fragments, which may belong to: permit both ways tcp,tp_dst=443 (backwards: tcp,tp_src=443)",
+		"ip,nw_src=10.0.0.1":               "permit both ways ip,nw_src=10.0.0.1",
+		"ip,nw_dst=10.0.0.1":               "permit both ways ip,nw_src=10.0.0.1 (backwards: ip,nw_dst=10.0.0.1)",
+		"":                                 "no rule permits it",
 	}
 	got := map[string]string{}
 	for _, f := range filterFlows(s, TableEncapsulate) {
-		got[f.Match.Expr] = RuleOf(s.Session, f.Cookie.Stage())
+		got[f.Match.Part.of(f.Match.Expr)] = RuleOf(s.Session, f.Cookie.Stage())
 		filters, drops := f.Cookie.Stage().Filters()
 		if !filters || drops != (f.Actions[0] == "drop") {
 			t.Errorf("%s: filters %v, drops %v: %v", f.Match.Expr, filters, drops, f.Actions)

@@ -21,6 +21,12 @@ type State struct {
 // as lib/smap.c reads a boolean). It takes effect when ovs-vswitchd starts.
 func (s State) HWOffload() bool { return strings.EqualFold(s.OtherConfig["hw-offload"], "true") }
 
+// UserspaceTSO tells whether ports of the userspace datapath hand on TCP segments that are still to be cut, checksums that are
+// still to be made (vswitchd.conf.db(5), other_config:userspace-tso-enable). It takes effect when ovs-vswitchd starts.
+func (s State) UserspaceTSO() bool {
+	return strings.EqualFold(s.OtherConfig["userspace-tso-enable"], "true")
+}
+
 // Bridge is a row of the table Bridge with its ports and mirrors (vswitchd.conf.db(5)).
 type Bridge struct {
 	UUID         string

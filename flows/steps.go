@@ -24,11 +24,14 @@ func RowChanges(state State, p Program) Changes {
 	var c Changes
 	wanted := map[string]map[string]bool{}  // bridge -> our ports on it
 	mirrors := map[string]map[string]*Tap{} // bridge -> mirror name -> tap
-	want := func(bridge string, port *Port) {
+	keepPort := func(bridge, port string) {
 		if wanted[bridge] == nil {
 			wanted[bridge] = map[string]bool{}
 		}
-		wanted[bridge][port.Name] = true
+		wanted[bridge][port] = true
+	}
+	want := func(bridge string, port *Port) {
+		keepPort(bridge, port.Name)
 		c.Before = append(c.Before, portOps(state.Bridges[bridge], bridge, port)...)
 	}
 	keep := map[string]bool{}
@@ -47,6 +50,10 @@ func RowChanges(state State, p Program) Changes {
 			}
 			mirrors[tap.Bridge][tap.MirrorName()] = tap
 			toNew[tap.Bridge] = state.Bridges[tb.Name] == nil
+		}
+		for _, tap := range tb.Retiring {
+			keepPort(tb.Name, tap.TapPort)
+			keepPort(tap.Bridge, tap.ProductionPort)
 		}
 		for _, o := range tb.Outputs {
 			want(tb.Name, o)

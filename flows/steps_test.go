@@ -3,6 +3,8 @@ package flows
 import (
 	"slices"
 	"testing"
+
+	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
 // TestMirrorsComeWithANewTapBridge: mirrors to a tap bridge that is new come in its transaction, behind their ports. To one that
@@ -17,7 +19,7 @@ func TestMirrorsComeWithANewTapBridge(t *testing.T) {
 		return at
 	}
 	state := production()
-	program := build(state, stored(1, "one", nil))
+	program := build(state, stored(1, "one", func(s *session.Session) { s.Direction = session.Egress }))
 	c := RowChanges(state, program)
 	at := adds(c.Before)
 	if len(at) != 1 || len(adds(c.After)) != 0 {
@@ -37,7 +39,7 @@ func TestMirrorsComeWithANewTapBridge(t *testing.T) {
 	state = production()
 	carryOut(t, state, RowChanges(state, program))
 	clear(state.Bridges["br0"].Mirrors)
-	c = RowChanges(state, build(state, stored(1, "one", nil)))
+	c = RowChanges(state, build(state, stored(1, "one", func(s *session.Session) { s.Direction = session.Egress })))
 	if len(adds(c.Before)) != 0 || len(adds(c.After)) != 1 {
 		t.Errorf("to a tap bridge that is there: before the flows %v, after them %v", c.Before, c.After)
 	}

@@ -35,6 +35,7 @@ type Tap struct {
 type tapWish struct {
 	bridge    string
 	selector  string // the sources as wished: "all", or the sorted list
+	was       string // the key of the one tap that earlier releases made of this and its twin, see retire; "" where none
 	ports     []string
 	vlans     []int
 	direction session.Direction
@@ -48,10 +49,13 @@ type tapWish struct {
 func tapKey(w tapWish) string {
 	key := w.bridge + "|" + w.selector + "|" + fmt.Sprint(w.vlans) + "|" + string(w.direction) + "|" + strconv.Itoa(w.strip)
 	if w.segmented {
-		key += "|segmented"
+		key += segmentedKey
 	}
 	return key
 }
+
+// segmentedKey ends the key of a segmented tap.
+const segmentedKey = "|segmented"
 
 // segment has the session's taps take super-frames apart. It fails the session where others have what it needs the names
 // of: devices, by their kind, or ports, by their bridge.
@@ -61,6 +65,9 @@ func (pl *planned) segment(devices, taken map[string]string) bool {
 		w := &pl.wishes[i]
 		w.segmented = true
 		w.key = tapKey(*w)
+		if w.was != "" {
+			w.was += segmentedKey
+		}
 		production, tap := patchNames(w.key)
 		names = append(names, production, tap)
 	}
@@ -73,15 +80,16 @@ func (pl *planned) segment(devices, taken map[string]string) bool {
 	return pl.namesFree(taken, names)
 }
 
-// tapWishes are the taps of one session over the ports that are there. Version 1 carries no direction, so `both` is one
-// tap and a frame from one source to another is copied once; version 2 needs one tap for each direction.
+// tapWishes are the taps of one session over the ports that are there. `both` is a tap for each direction in either version:
+// one Mirror of both copies nothing of what production's pipeline turns around (a router's replies, ARP and DHCP answers),
+// because it has copied that packet already. So a frame from one source to another is copied twice.
 func tapWishes(s session.Session, ports []*Port) []tapWish {
 	selector := "all"
 	if !s.Sources.All {
 		selector = strings.Join(slices.Sorted(slices.Values(s.Sources.Ports)), ",")
 	}
 	directions := []session.Direction{s.Direction}
-	if s.Direction == session.Both && s.ERSPAN.Version == 2 {
+	if s.Direction == session.Both {
 		directions = []session.Direction{session.Ingress, session.Egress}
 	}
 	byStrip := map[int][]string{}
@@ -97,6 +105,9 @@ func tapWishes(s session.Session, ports []*Port) []tapWish {
 		for _, d := range directions {
 			w := tapWish{bridge: s.Bridge, selector: selector, ports: names, vlans: vlans, direction: d, strip: strip}
 			w.key = tapKey(w)
+			if s.Direction == session.Both && d == session.Ingress && s.ERSPAN.Version == 1 {
+				w.was = tapKey(tapWish{bridge: s.Bridge, selector: selector, vlans: vlans, direction: session.Both, strip: strip})
+			}
 			wishes = append(wishes, w)
 		}
 	}
@@ -235,10 +246,14 @@ func (t *Tap) flows(datapath string, into func(slot uint32) Action) []Flow {
 		fan = append(fan, letGo)
 	}
 	id := uint32(t.OFPort)
-	all := []Flow{
-		{TableClassify, priorityNormal, NewCookie(StageArrived, id), Match{Fields: []string{inPort(t.OFPort)}}, []Action{gotoTable(TableGuard)}},
-		{TableGuard, priorityNormal, NewCookie(StageTapped, id), Match{Fields: []string{inPort(t.OFPort)}}, fan},
+	arrived := Flow{TableClassify, priorityNormal, NewCookie(StageArrived, id), Match{Fields: []string{inPort(t.OFPort)}}, []Action{gotoTable(TableGuard)}}
+	all := []Flow{{TableGuard, priorityNormal, NewCookie(StageTapped, id), Match{Fields: []string{inPort(t.OFPort)}}, fan}}
+	if t.Direction == session.Ingress {
+		// Open vSwitch copies a packet again after each recirculation, in forms that were on no wire (docs/traps.md, 38).
+		arrived.Match.Fields = []string{"recirc_id=0", inPort(t.OFPort)}
+		all = append(all, Flow{TableClassify, priorityOther, NewCookie(StageRepeated, id), Match{Fields: []string{inPort(t.OFPort)}}, drop()})
 	}
+	all = append(all, arrived)
 	if t.Strip != 0 {
 		all = append(all, Flow{
 			TableGuard, priorityStrip, NewCookie(StageTappedStrip, id),

@@ -40,7 +40,7 @@ func (c VethChanges) Empty() bool { return len(c.Add)+len(c.Delete) == 0 }
 func KnownVeths(state State, p Program) []Veth {
 	known := map[Veth]bool{}
 	for _, tb := range p.TapBridges {
-		for _, t := range tb.Taps {
+		for _, t := range slices.Concat(tb.Taps, tb.Retiring) {
 			if t.Segmented {
 				known[Veth{Production: t.ProductionPort, Tap: t.TapPort}] = true
 			}
@@ -66,7 +66,7 @@ func KnownVeths(state State, p Program) []Veth {
 func ChangeVeths(there []Veth, p Program) VethChanges {
 	var wished []Veth
 	for _, tb := range p.TapBridges {
-		for _, t := range tb.Taps {
+		for _, t := range slices.Concat(tb.Taps, tb.Retiring) {
 			if t.Segmented {
 				wished = append(wished, Veth{Production: t.ProductionPort, Tap: t.TapPort})
 			}

@@ -27,6 +27,11 @@ func New(rundir string) *Client {
 // Apply makes the changes to the bridge's flows in one bundle: whoever looks, or whatever packet passes, meets all of them
 // or none. Meters are there before flows use them, and go when none does any more. An empty change does nothing.
 func (c *Client) Apply(ctx context.Context, bridge string, changes flows.FlowChanges) error {
+	if changes.MatchFragments {
+		if err := c.matchFragments(ctx, bridge); err != nil {
+			return err
+		}
+	}
 	if err := errors.Join(c.modMeters(ctx, bridge, meterAdd, changes.AddMeters), c.modMeters(ctx, bridge, meterModify, changes.SetMeters)); err != nil {
 		return err
 	}

@@ -19,6 +19,9 @@ const (
 	typeError            = 1
 	typeEchoRequest      = 2
 	typeEchoReply        = 3
+	typeGetConfigRequest = 7
+	typeGetConfigReply   = 8
+	typeSetConfig        = 9
 	typePacketOut        = 13
 	typeFlowMod          = 14
 	typeMultipartRequest = 18

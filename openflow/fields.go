@@ -1,6 +1,7 @@
 package openflow
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -39,8 +40,9 @@ const (
 	macAddress
 	ip4
 	ip6
-	vlanID // in decimal; on the wire with bit 0x1000, "a tag is present"
-	dscp   // text has the whole byte, the wire its upper six bits
+	vlanID   // in decimal; on the wire with bit 0x1000, "a tag is present"
+	dscp     // text has the whole byte, the wire its upper six bits
+	fragment // in words, each for a value and its mask
 )
 
 // field is a field of a match or a set_field (ovs-fields(7)).
@@ -54,6 +56,7 @@ type field struct {
 
 // fields in the order in which Open vSwitch writes them (match_format in lib/match.c).
 var fields = []field{
+	{"recirc_id", oxm{classNicira, 36}, 4, hexadecimal, 0},
 	{"reg0", oxm{classNicira, 0}, 4, hexadecimal, 0},
 	{"reg1", oxm{classNicira, 1}, 4, hexadecimal, 0},
 	{"reg2", oxm{classNicira, 2}, 4, hexadecimal, 0},
@@ -89,6 +92,7 @@ var fields = []field{
 	{"nw_tos", oxm{classBasic, 8}, 1, dscp, 0},
 	{"nw_ecn", oxm{classBasic, 9}, 1, decimal, 0},
 	{"nw_ttl", oxm{classNicira, 29}, 1, decimal, 0},
+	{"nw_frag", oxm{classNicira, 26}, 1, fragment, 0},
 	{"icmp_type", oxm{classBasic, 19}, 1, decimal, protoICMP},
 	{"icmp_code", oxm{classBasic, 20}, 1, decimal, protoICMP},
 	{"icmp_type", oxm{classBasic, 29}, 1, decimal, protoICMP6},
@@ -184,6 +188,14 @@ func (f field) mask(text string) ([]byte, error) {
 
 // valueAndMask reads "value" or "value/mask". The mask is nil where it covers all.
 func (f field) valueAndMask(text string) (value, mask []byte, err error) {
+	if f.kind == fragment {
+		for _, w := range fragmentWords {
+			if w.word == text {
+				return []byte{w.value}, w.maskBytes(), nil
+			}
+		}
+		return nil, nil, notNative("%s=%q", f.name, text)
+	}
 	plain, maskText, masked := strings.Cut(text, "/")
 	if value, err = f.value(plain, false); err != nil || !masked {
 		return value, nil, err
@@ -211,6 +223,13 @@ func (f field) text(value, mask []byte) (string, error) {
 		return "", notNative("%s with a mask", f.name)
 	}
 	switch f.kind {
+	case fragment:
+		for _, w := range fragmentWords {
+			if bytes.Equal(value, []byte{w.value}) && bytes.Equal(mask, w.maskBytes()) {
+				return w.word, nil
+			}
+		}
+		return "", notNative("%s % x/% x", f.name, value, mask)
 	case ip4, ip6:
 		a, _ := netip.AddrFromSlice(value)
 		if mask == nil {
@@ -248,6 +267,22 @@ func (f field) text(value, mask []byte) (string, error) {
 		return hexText(n), nil
 	}
 	return strconv.FormatUint(n, 10), nil
+}
+
+// fragmentWords are the words of nw_frag with their bits: 1, a fragment; 2, a later one (ovs-fields(7), ip_frag; in the order
+// of lib/meta-flow.c). Both bits together are the whole field, and go without a mask.
+var fragmentWords = []fragmentWord{{"no", 0, 3}, {"first", 1, 3}, {"later", 3, 3}, {"no", 0, 1}, {"yes", 1, 1}, {"not_later", 0, 2}, {"later", 2, 2}}
+
+type fragmentWord struct {
+	word        string
+	value, mask byte
+}
+
+func (w fragmentWord) maskBytes() []byte {
+	if w.mask == 3 {
+		return nil
+	}
+	return []byte{w.mask}
 }
 
 // firstReservedPort is the first port number of OpenFlow 1.1 and later that is a name, such as LOCAL.

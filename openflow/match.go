@@ -89,6 +89,9 @@ func encodeMatch(match string) ([]byte, error) {
 			return nil, err
 		}
 	}
+	if slices.Contains(seen.fields, recirculation.oxm) && seen.frame {
+		return nil, errRecirculatedFrame
+	}
 	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
 	return pad8(b), nil
 }
@@ -96,6 +99,7 @@ func encodeMatch(match string) ([]byte, error) {
 // layers is what a match has named so far, for the prerequisites of what follows (ovs-fields(7)).
 type layers struct {
 	fields []oxm
+	frame  bool // some of them are of the frame
 	ether  uint16
 	proto  byte
 	icmp   byte
@@ -103,6 +107,7 @@ type layers struct {
 
 func (l *layers) add(f field, value []byte) {
 	l.fields = append(l.fields, f.oxm)
+	l.frame = l.frame || f.ofFrame()
 	switch {
 	case f.oxm == ethernetType.oxm:
 		l.ether = binary.BigEndian.Uint16(value)
@@ -138,6 +143,14 @@ func (l *layers) allow(f field) bool {
 	return true
 }
 
+// errRecirculatedFrame: beside recirc_id and fields of the frame Open vSwitch writes "eth", too.
+var errRecirculatedFrame = notNative("recirc_id beside fields of the frame")
+
+// ofFrame tells whether the field is one of the frame, not of where it came from or what is known of it.
+func (f field) ofFrame() bool {
+	return f.name != recirculation.name && f.name != "in_port" && !strings.HasPrefix(f.name, "reg") && !strings.HasPrefix(f.name, "tun_")
+}
+
 // anyTag matches frames with a VLAN tag, whichever: the bit OFPVID_PRESENT alone.
 const anyTag = "vlan_tci=0x1000/0x1000"
 
@@ -147,6 +160,8 @@ var (
 	ethernetType, _ = fieldNamed("dl_type", 0)
 	ipProtocol, _   = fieldNamed("nw_proto", 0)
 	vlan, _         = fieldNamed("dl_vlan", 0)
+
+	recirculation, _ = fieldNamed("recirc_id", 0)
 )
 
 // decodeMatch writes the fields of an ofp_match, without its header and padding, as canonical text.
@@ -174,6 +189,9 @@ func decodeMatch(b []byte) (string, error) {
 	}
 	var parts []string
 	ether, proto := take(ethernetType), take(ipProtocol)
+	if take(recirculation) != nil && slices.ContainsFunc(all, func(x found) bool { return x.ofFrame() }) {
+		return "", errRecirculatedFrame
+	}
 	for _, w := range protocolWords {
 		if ether == nil || binary.BigEndian.Uint16(ether) != w.ether || w.proto != 0 && !bytes.Equal(proto, []byte{w.proto}) {
 			continue

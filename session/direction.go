@@ -21,3 +21,8 @@ func ParseDirection(text string) (Direction, error) {
 	}
 	return "", fmt.Errorf("direction %s: want %s", Quote(text), directions)
 }
+
+// CopiesTwice tells whether frames between its own sources are copied in both directions, and nothing tells which copy is which.
+func (s Session) CopiesTwice() bool {
+	return s.Type != Destination && s.Direction == Both && s.ERSPAN.Version == 1 && (s.Sources.All || len(s.Sources.Ports) > 1)
+}

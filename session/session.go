@@ -82,7 +82,8 @@ type Session struct {
 	// AllowMissing accepts sources that do not exist yet.
 	AllowMissing bool `json:"allowMissing,omitempty"`
 	// AllowHWOffload accepts a host whose Open vSwitch may hand flows to a network card (other_config:hw-offload=true),
-	// which can forward packets past mirrors.
+	// which can forward packets past mirrors, or segments that are still to be cut to its tunnels (userspace-tso-enable=true),
+	// which drop them.
 	AllowHWOffload bool `json:"allowHWOffload,omitempty"`
 }
 

@@ -72,7 +72,7 @@ func Follow(run Run, s session.Session, out *flows.Outcome) []Copy {
 			continue
 		}
 		end := i + 1
-		for end < len(run.Visits) && run.Visits[end].Bridge == out.TapBridge && run.Visits[end].Cookie.Stage() != flows.StageArrived {
+		for end < len(run.Visits) && run.Visits[end].Bridge == out.TapBridge && run.Visits[end].Table != int(flows.TableClassify) {
 			end++
 		}
 		f := follower{session: s, out: out, visits: run.Visits[i+1 : end], headers: &headers}

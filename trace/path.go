@@ -121,7 +121,11 @@ func sourceStages(in Input, out *flows.Outcome) []Stage {
 			tap.Rows = append(tap.Rows, portRow(b.Ports[t.TapPort]))
 		}
 	}
-	tap.Lost = missing(tap.Flows)
+	repeated := ofTap(flows.StageRepeated)
+	tap.Lost = append(missing(tap.Flows), missing(repeated)...)
+	if n := sum(repeated); n.Packets > 0 {
+		tap.Lost = append(tap.Lost, Loss{Why: "copied again where production recirculated the packet (conntrack, NAT)", Count: &n, Meant: true})
+	}
 	tap.Count = ptr(sum(tap.Flows))
 	if others := sharing(in.Program, in.Session.Name, out); others != "" {
 		tap.Says += "; shared with " + others

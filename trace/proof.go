@@ -189,7 +189,7 @@ func (p Proof) writeTap(b *strings.Builder, t TapProof) {
 		b.WriteString("\nin from the tunnel, with the session's header:\n")
 	} else {
 		fmt.Fprintf(b, "\ninto %s, as a copy of what passes %s", t.Tap, strings.Join(t.Ports, ","))
-		if t.Direction != session.Both && t.Direction != "" {
+		if t.Direction != "" {
 			fmt.Fprintf(b, " (%s)", t.Direction)
 		}
 		b.WriteString(":\n")

@@ -101,6 +101,9 @@ func (h *host) noteCosts() {
 		if h.unattended && s.Bounded() {
 			fmt.Fprintf(h.app.err, "note: session %q ends after so many packets or bytes only where somebody looks at its counters: that is the daemon; without it each command that changes something does, and 'ovs-erspan run --once'\n", s.Name)
 		}
+		if s.CopiesTwice() {
+			fmt.Fprintf(h.app.err, "note: session %q copies a frame from one of its sources to another twice, as it comes in and as it goes out; version 1 does not tell which is which: --erspan-version 2 does, and --direction ingress copies it once\n", s.Name)
+		}
 		if fields := narrowing(s.Session); fields != "" {
 			fmt.Fprintf(h.app.err, "note: matching %s puts it into production's megaflows too: more of them, and more upcalls (docs/cost.md)\n", fields)
 		}

@@ -119,6 +119,9 @@ func describePlan(plan controller.Plan, changes map[string]flows.FlowChanges, ch
 	}
 	for _, bridge := range slices.Sorted(maps.Keys(changes)) {
 		fmt.Fprintf(&text, "flows of %s:\n", bridge)
+		if changes[bridge].MatchFragments {
+			v.Flows[bridge] = append(v.Flows[bridge], "~ set-frags "+flows.FragmentsNXMatch.String())
+		}
 		for _, m := range changes[bridge].AddMeters {
 			v.Flows[bridge] = append(v.Flows[bridge], "+ "+m.String())
 		}

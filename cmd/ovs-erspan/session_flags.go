@@ -57,7 +57,7 @@ func (f *sessionFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.ttl, "ttl", "", "TTL of the outer header, 1..255 (default 64)")
 	flags.StringVar(&f.expiresIn, "expires-in", "", "the session ends and is removed after this `time`, such as 90m (default never)")
 	flags.BoolVar(&f.allowMissing, "allow-missing", false, "accept sources that do not exist yet")
-	flags.BoolVar(&f.allowOffload, "allow-hw-offload", false, "accept that a network card to which Open vSwitch hands flows (other_config:hw-offload=true) may forward packets without a copy")
+	flags.BoolVar(&f.allowOffload, "allow-hw-offload", false, "accept that offloads may cost copies: a network card forwards packets without one (other_config:hw-offload=true), TCP is lost in front of the tunnel (userspace-tso-enable=true)")
 	flags.StringVar(&f.description, "description", "", "a `text` for people")
 }
 

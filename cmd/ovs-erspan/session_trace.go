@@ -245,7 +245,7 @@ func sourceEntries(s session.Stored, out *flows.Outcome, state flows.State, pack
 			flow = joinFields(flow, fmt.Sprintf("dl_vlan=%d", t.Strip))
 		}
 		list = append(list, entry{out.TapBridge, flow, fmt.Sprintf("at the tap %s, as if %s had copied it on its way %s %s", t.TapPort, s.Bridge,
-			map[session.Direction]string{session.Ingress: "from", session.Egress: "to", session.Both: "past"}[t.Direction], strings.Join(t.Ports, " or "))})
+			map[session.Direction]string{session.Ingress: "from", session.Egress: "to"}[t.Direction], strings.Join(t.Ports, " or "))})
 	}
 	return list
 }

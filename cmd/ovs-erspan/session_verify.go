@@ -264,7 +264,7 @@ func (h *host) probe(ctx context.Context, proof *trace.Proof, o observed, s sess
 	for i, t := range taps {
 		tap := trace.TapProof{Copy: copies[i], Ports: t.Ports, AlsoSends: trace.Sharing(o.plan.Program, s.Name, t)}
 		if tap.Direction == "" {
-			tap.Direction = session.Both
+			tap.Direction = t.Direction
 		}
 		if tap.LostAt == "" {
 			if err := p.send(ctx, &tap, i, t, f.count, sent); err != nil {

@@ -353,6 +353,17 @@ func (c *Capture) Copies(ctx context.Context, displayFilter string) ([]Mirrored,
 	return copies, nil
 }
 
+// Matching is a capture, at its end, of those frames so far that meet a filter of tcpdump (pcap-filter(7)).
+func (c *Capture) Matching(ctx context.Context, filter string) (*Capture, error) {
+	some := &Capture{node: c.node, dev: c.dev, file: c.node.lab.newFile("%s-%s-matching.pcap", c.node.name, c.dev), stopped: true}
+	if _, err := c.Tcpdump(ctx, "-w", some.file, filter); err != nil {
+		return nil, err
+	}
+	frames, err := some.Frames(ctx)
+	some.stats.Captured, some.stats.Received = len(frames), len(frames)
+	return some, err
+}
+
 // Only is a capture, at its end, of those frames so far that keep takes.
 func (c *Capture) Only(ctx context.Context, keep func(Frame) bool) (*Capture, error) {
 	all, err := c.Frames(ctx)

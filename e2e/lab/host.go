@@ -131,12 +131,18 @@ func (l *Lab) database(ctx context.Context) (db []byte, version string, err erro
 	return t.db, t.version, t.err
 }
 
+// schemaFile is the schema that belongs to the ovsdb-tool in use, which may be of an Open vSwitch that is unpacked, not installed
+// (scripts/ovs-root.sh).
 func schemaFile() string {
 	const inPackage = "/usr/share/openvswitch/vswitch.ovsschema"
-	const local = "/usr/local/share/openvswitch/vswitch.ovsschema"
-	if _, err := os.Stat(inPackage); err != nil {
-		if _, err := os.Stat(local); err == nil {
-			return local
+	program, err := tool("ovsdb-tool")
+	if err != nil {
+		return inPackage
+	}
+	for _, share := range []string{"../usr/share", "../share"} {
+		schema := filepath.Join(filepath.Dir(program), share, "openvswitch/vswitch.ovsschema")
+		if _, err := os.Stat(schema); err == nil {
+			return schema
 		}
 	}
 	return inPackage

@@ -1,0 +1,83 @@
+package flows
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/ovs-erspan/ovs-erspan/session"
+)
+
+// before is a host as releases before this one have left it: the session has one Mirror of both directions.
+func before(t *testing.T, s session.Stored) State {
+	t.Helper()
+	state := production()
+	key := tapKey(tapWish{bridge: s.Bridge, selector: s.Sources.Ports[0], direction: session.Both})
+	old := &Tap{Key: key, Bridge: s.Bridge, Ports: s.Sources.Ports, Direction: session.Both, request: 7}
+	old.ProductionPort, old.TapPort = patchNames(key)
+	carryOut(t, state, RowChanges(state, Program{TapBridges: []*TapBridge{{Name: "br-erspan-nd", DatapathType: "netdev", Taps: []*Tap{old}}}}))
+	state.Bridges["br-erspan-nd"].Ports[old.TapPort].Interfaces[0].OFPort = 7
+	return state
+}
+
+// TestTwoMirrorsTakeOver: what an earlier release made of both directions goes in two rounds. Its flows and ports stay until its
+// Mirror is gone, which goes in the transaction that brings its successors.
+func TestTwoMirrorsTakeOver(t *testing.T) {
+	wish := stored(1, "one", nil)
+	state := before(t, wish)
+	p := build(state, wish)
+	c := RowChanges(state, p)
+	var added, deleted int
+	for _, op := range c.After {
+		switch {
+		case op.AddMirror != nil:
+			added++
+		case op.DelMirror != "":
+			deleted++
+		default:
+			t.Errorf("beside the mirrors: %v", op)
+		}
+	}
+	if added != 2 || deleted != 1 || !p.Retires() {
+		t.Fatalf("%d mirrors come, %d go, retires %v", added, deleted, p.Retires())
+	}
+	if !slices.ContainsFunc(p.TapBridges[0].Flows, func(f Flow) bool { return f.Cookie == NewCookie(StageTapped, 7) && len(f.Actions) == 1 }) {
+		t.Errorf("the flow of the old tap is gone: %v", p.TapBridges[0].Flows)
+	}
+	carryOut(t, state, c)
+	p = build(state, wish)
+	c = RowChanges(state, p)
+	if p.Retires() || len(c.Before) != 0 || len(c.After) != 2 || c.After[0].DelPort == "" || c.After[1].DelPort == "" {
+		t.Fatalf("after the mirrors: retires %v, %v", p.Retires(), c)
+	}
+	if slices.ContainsFunc(p.TapBridges[0].Flows, func(f Flow) bool {
+		return f.Cookie.Stage() < StageRestPermit && f.Cookie.Slot() == 7 && f.Table != TableGuard
+	}) {
+		t.Error("the old tap still has a flow")
+	}
+	carryOut(t, state, c)
+	if c = RowChanges(state, build(state, wish)); !c.Empty() {
+		t.Errorf("a third time: %v", c)
+	}
+}
+
+// TestTakeOverNeedsNoFreeMirror: on a bridge with one place left beside the old Mirror the two successors fit; with none left the
+// session fails with the count, and the old Mirror goes.
+func TestTakeOverNeedsNoFreeMirror(t *testing.T) {
+	wish := stored(1, "one", nil)
+	for foreign, want := range map[int]session.State{MaxMirrors - 2: session.Active, MaxMirrors - 1: session.Failed} {
+		state := before(t, wish)
+		for n := range foreign {
+			id := string(rune('a' + n))
+			state.Bridges["br0"].Mirrors[id] = &Mirror{UUID: id, Name: id}
+		}
+		p := build(state, wish)
+		if out := p.Outcomes["one"]; out.State != want {
+			t.Errorf("%d mirrors of others: %s, %s", foreign, out.State, out.Message)
+		}
+		carryOut(t, state, RowChanges(state, p))
+		if n := len(state.Bridges["br0"].Mirrors); n > MaxMirrors || want == session.Active && n != foreign+2 || want == session.Failed && n != foreign {
+			t.Errorf("%d mirrors of others: %d mirrors then: %v", foreign, n, slices.Sorted(maps.Keys(state.Bridges["br0"].Mirrors)))
+		}
+	}
+}
