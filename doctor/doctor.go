@@ -44,9 +44,6 @@ type Snapshot struct {
 	State    flows.State
 	// Broken are the sessions asked about that the store holds and nobody can read, with the reason.
 	Broken map[string]string
-	// Wished is how many sessions the store holds, those that cannot be read included; Restored is its last accident.
-	Wished   int
-	Restored *session.Restored
 	// Outcomes are what the plan for all sessions makes of each, by name.
 	Outcomes map[string]*flows.Outcome
 	// KernelWays are the kernel's paths to the collectors of userspace sessions, which copies do not take.
@@ -55,6 +52,10 @@ type Snapshot struct {
 	PendingRows, PendingFlows int
 	// PendingError says why flows could not be compared.
 	PendingError string
+	// Contested are the sessions asked about of which somebody else keeps undoing something, with what the daemon says.
+	Contested map[string]string
+	// Control says which socket ovs-vswitchd answered at.
+	Control string
 	// Narrowing lists, by session, the match fields that production's own pipeline does not look at.
 	Narrowing map[string]string
 

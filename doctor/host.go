@@ -13,16 +13,16 @@ import (
 
 func checkDatabase(s *Snapshot) []Result {
 	if s.DBError != "" {
-		return []Result{failure(s.DBError, "start ovsdb-server, run as a user who may open its socket, or name the right --ovs-rundir")}
+		return []Result{failure(s.DBError, "start ovsdb-server, run as a user who may open its socket, or name the right --ovs-rundir or --db")}
 	}
 	return []Result{ok("connected in " + s.Rundir)}
 }
 
 func checkVswitchd(s *Snapshot) []Result {
 	if s.VswitchdError != "" {
-		return []Result{failure(s.VswitchdError, "start ovs-vswitchd (and run as a user who may open its control socket): nothing can be put in force without it")}
+		return []Result{failure(s.VswitchdError, "start ovs-vswitchd, run as a user who may open its control socket, or name that with --vswitchd-ctl: nothing can be put in force without it; what is to stop is taken out of the database also now")}
 	}
-	return []Result{ok("its control socket answers")}
+	return []Result{ok("its control socket answers: " + s.Control)}
 }
 
 // version is a release of Open vSwitch.
@@ -124,35 +124,7 @@ func checkStore(s *Snapshot) (results []Result) {
 	for _, name := range slices.Sorted(maps.Keys(s.Broken)) {
 		results = append(results, failure("cannot be read from the store: "+s.Broken[name], "write it again with 'ovs-erspan apply', or remove it with 'ovs-erspan session remove "+name+"'").of(name))
 	}
-	if r := s.Restored; r != nil {
-		results = append(results, warning(fmt.Sprintf("at %s the store was gone, deleted by somebody, and was restored from %s", r.At.Format(time.RFC3339), r.From),
-			"find out who deletes rows of Open vSwitch's table Queue ('ovsdb-tool show-log' tells when); compare 'ovs-erspan export' with what you wish for; the next change of a session takes this note away"))
-	}
 	return orOK(results, fmt.Sprintf("%d sessions", len(s.Sessions)))
-}
-
-// strays are the rows of ours on this host, as people name them.
-func strays(s *Snapshot) (rows []string) {
-	for _, name := range slices.Sorted(maps.Keys(s.State.Bridges)) {
-		b := s.State.Bridges[name]
-		if flows.Ours(b.ExternalIDs) {
-			if slices.Contains(flows.TapBridgeNames(), name) { // others are of a self-test
-				rows = append(rows, "bridge "+name)
-			}
-			continue
-		}
-		for _, port := range slices.Sorted(maps.Keys(b.Ports)) {
-			if flows.Ours(b.Ports[port].ExternalIDs) {
-				rows = append(rows, fmt.Sprintf("port %s of %s", port, name))
-			}
-		}
-		for _, id := range slices.Sorted(maps.Keys(b.Mirrors)) {
-			if m := b.Mirrors[id]; flows.Ours(m.ExternalIDs) {
-				rows = append(rows, fmt.Sprintf("mirror %s of %s", m.Name, name))
-			}
-		}
-	}
-	return rows
 }
 
 func checkDaemon(s *Snapshot) []Result {
@@ -172,11 +144,7 @@ func checkDaemon(s *Snapshot) []Result {
 }
 
 func checkInForce(s *Snapshot) []Result {
-	left := strays(s)
 	switch {
-	case s.Wished == 0 && len(left) > 0:
-		return []Result{warning("no session is in the store, and rows of ours are there: "+strings.Join(left, ", ")+": left by a crash, or the sessions were deleted with the store",
-			"'ovs-erspan apply -f FILE' brings back sessions that were exported; 'ovs-erspan run --once' removes what no session needs, 'ovs-erspan uninstall' everything")}
 	case s.PendingError != "":
 		return []Result{failure("flows cannot be compared: "+s.PendingError, "see that ovs-vswitchd runs, that ovs-ofctl is installed, and that this user may open the bridges' .mgmt sockets")}
 	case s.PendingRows+s.PendingFlows > 0:
@@ -184,6 +152,16 @@ func checkInForce(s *Snapshot) []Result {
 			"'ovs-erspan plan' lists them, 'ovs-erspan run --once' mends them")}
 	}
 	return []Result{ok("every row and flow of ours is as wished")}
+}
+
+func checkContested(s *Snapshot) (results []Result) {
+	for _, name := range slices.Sorted(maps.Keys(s.Contested)) {
+		results = append(results, warning(s.Contested[name], "find out who does it (ovsdb-tool show-log -m tells of rows): an agent that clears what it does not know, a script, a second ovs-erspan on this Open vSwitch").of(name))
+	}
+	if len(s.Sessions) == 0 {
+		return nil
+	}
+	return orOK(results, "nothing of ours is undone again and again")
 }
 
 func checkController(s *Snapshot) (results []Result) {

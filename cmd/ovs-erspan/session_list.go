@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -30,7 +31,7 @@ func newSessionListCommand(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.show(cmd.Context(), watch, func(ctx context.Context, h *host, last *[]sessionView) error {
 				views, err := h.views(ctx)
-				if err != nil {
+				if err != nil && views == nil {
 					return err
 				}
 				if views == nil {
@@ -38,7 +39,7 @@ func newSessionListCommand(a *app) *cobra.Command {
 				}
 				text := listText(views, *last, a.output == "wide")
 				*last = views
-				return a.print(views, text)
+				return errors.Join(a.print(views, text), err)
 			})
 		},
 	}
@@ -53,10 +54,7 @@ const watchInterval = time.Second
 func (a *app) show(ctx context.Context, watch bool, look func(ctx context.Context, h *host, last *[]sessionView) error) error {
 	var last []sessionView
 	if !watch {
-		return a.withHost(ctx, func(ctx context.Context, h *host) error {
-			h.noteRestored()
-			return look(ctx, h, &last)
-		})
+		return a.withHost(ctx, func(ctx context.Context, h *host) error { return look(ctx, h, &last) })
 	}
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
