@@ -103,6 +103,7 @@ const (
 	ReasonOutputMissing   = "OutputPortMissing"
 	ReasonOutputUnfit     = "OutputPortUnfit"
 	ReasonFlowContested   = "FlowContested"
+	ReasonMirrorContested = "MirrorContested"
 	ReasonVersionConflict = "VersionConflict"
 	ReasonHWOffload       = "HardwareOffload"
 	ReasonLimitReached    = "LimitReached"
