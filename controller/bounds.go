@@ -30,12 +30,8 @@ func (c *Controller) use(ctx context.Context, wish *session.Wish) error {
 		if b := state.Bridges[bridge]; b == nil || !flows.Ours(b.ExternalIDs) {
 			continue
 		}
-		entries, err := c.OpenFlow.Dump(ctx, bridge)
-		if err == nil {
-			var meters []flows.MeterCount
-			meters, err = c.OpenFlow.MeterCounts(ctx, bridge)
-			there = append(append(there, entries...), flows.MeterEntries(meters)...)
-		}
+		entries, err := c.counters(ctx, bridge)
+		there = append(there, entries...)
 		if err != nil {
 			c.Log.Debug("cannot look at counters", "bridge", bridge, "error", err)
 			asked = false
@@ -55,6 +51,18 @@ func (c *Controller) use(ctx context.Context, wish *session.Wish) error {
 		}
 	}
 	return nil
+}
+
+// counters are those of a tap bridge's flows and meters.
+func (c *Controller) counters(ctx context.Context, bridge string) ([]flows.Entry, error) {
+	ctx, cancel := share(ctx, bridgeTime)
+	defer cancel()
+	entries, err := c.OpenFlow.Dump(ctx, bridge)
+	if err != nil {
+		return nil, err
+	}
+	meters, err := c.OpenFlow.MeterCounts(ctx, bridge)
+	return append(entries, flows.MeterEntries(meters)...), err
 }
 
 // BoundReached tells whether a session has reached one of its bounds since the last reconcile.

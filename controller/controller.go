@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
@@ -18,6 +19,8 @@ type DB interface {
 	Apply(ctx context.Context, ops []flows.RowOp) error
 	// Mend makes the store whole, before the wish is read; it tells what was lost and restored, nil for nothing.
 	Mend(ctx context.Context, now time.Time) (*session.Restored, error)
+	// Commit is Apply that does not wait.
+	Commit(ctx context.Context, ops []flows.RowOp) error
 	// Wish is what the store holds.
 	Wish() (session.Wish, error)
 	// Generations are that of the wish and the one that was last reported as in force.
@@ -53,6 +56,8 @@ type OpenFlow interface {
 type Vswitchd interface {
 	// Alive fails where ovs-vswitchd does not answer.
 	Alive(ctx context.Context) error
+	// Instance names the process that answered last: while it stays, ovs-vswitchd was not started anew.
+	Instance() string
 	// Version is that of the ovs-vswitchd that runs.
 	Version(ctx context.Context) (string, error)
 	// Trace has it tell what it would do with a packet.
@@ -107,7 +112,10 @@ type Controller struct {
 	// and goes, as it does when ovs-vswitchd restarts, should not tear sessions down. 0: not at all.
 	RouteHold time.Duration
 
-	contest contest
+	disputes   sync.Mutex // of contest
+	contest    contest
+	hung       map[string]bool // bridges that did not answer in time when they were asked last
+	reconciled uint64          // the generation of the wish that was reconciled last
 	// unproven is why the last reconcile could not find out whether meters are harmless; nil where it could.
 	unproven error
 	ways     map[flows.PathKey]way // what this controller saw of the underlay last time

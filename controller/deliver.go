@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
-	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
 // deliveryChanges is what separates a production bridge's flows of ours from the wished ones.
@@ -26,112 +24,70 @@ func (c *Controller) deliveryChanges(ctx context.Context, state flows.State, bri
 
 // addDeliveries puts the flows in place that take frames to production ports. It comes before anything is delivered, and
 // after the patch, whose row tells where to look for a flow that a crash has left.
-func (c *Controller) addDeliveries(ctx context.Context, plan Plan, result *Result) error {
-	for _, bridge := range slices.Sorted(maps.Keys(plan.Deliveries)) {
+func (c *Controller) addDeliveries(ctx context.Context, plan Plan, result *Result) {
+	c.eachBridge(ctx, plan.Deliveries, result, func(ctx context.Context, bridge string, part *Result) error {
 		change, err := c.deliveryChanges(ctx, plan.Input.State, bridge, plan.Deliveries[bridge])
 		if err != nil {
 			return err
 		}
-		missing := map[string]bool{}
-		for _, l := range change.Add {
-			missing[l.Key()] = true
+		key := func(l flows.Line) (string, string) {
+			return bridge + " flow " + l.String(), plan.Input.State.Bridges[bridge].UUID + " " + c.Vswitchd.Instance()
 		}
 		var add []flows.Line
-		for _, l := range plan.Deliveries[bridge] {
-			if c.contest.mayAdd(bridge+" "+l.String(), missing[l.Key()], c.Now()) {
+		c.disputes.Lock()
+		for _, l := range change.Add {
+			if k, wish := key(l); c.may(k, wish, contested{bridge: bridge, cookie: l.Cookie}, part) {
 				add = append(add, l)
-			} else if missing[l.Key()] {
-				result.Contested = append(result.Contested, contested{bridge, l.Cookie})
 			}
 		}
+		c.disputes.Unlock()
 		if len(add) == 0 {
-			continue
+			return nil
 		}
 		c.reached("deliveries")
 		if err := c.OpenFlow.AddOurs(ctx, bridge, add); err != nil {
 			return err
 		}
-		result.FlowMods += len(add)
+		part.FlowMods += len(add)
+		c.disputes.Lock()
+		defer c.disputes.Unlock()
 		for _, l := range add {
-			c.contest.placed[bridge+" "+l.String()] = true // it may be taken away before anyone looks again
+			k, wish := key(l)
+			c.contest.placed(k, wish, c.Now())
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // deleteDeliveries takes away the flows that nothing is delivered through any more, before their patch goes.
-func (c *Controller) deleteDeliveries(ctx context.Context, plan Plan, result *Result) error {
-	for _, bridge := range slices.Sorted(maps.Keys(plan.Deliveries)) {
-		change, err := c.deliveryChanges(ctx, plan.Input.State, bridge, plan.Deliveries[bridge])
-		if err != nil {
-			return err
-		}
-		if err := c.OpenFlow.DeleteOurs(ctx, bridge, change.Delete); err != nil {
-			return err
-		}
-		result.FlowMods += len(change.Delete)
-	}
-	return nil
-}
-
-// contested is a delivery whose flow somebody else takes away again and again.
-type contested struct {
-	bridge string
-	cookie flows.Cookie
-}
-
-// markContested tells so in the states of the sessions that deliver through it.
-func markContested(p flows.Program, all []contested) {
-	for _, out := range p.Outcomes {
-		d := out.Delivery
-		if d == nil {
-			continue
-		}
-		for _, x := range all {
-			if x.bridge == d.Bridge && x.cookie.Slot() == uint32(d.ProductionOFPort) {
-				out.State, out.Reason = session.Degraded, flows.ReasonFlowContested
-				out.Message = fmt.Sprintf("somebody else takes the flow that delivers to %q away from bridge %q again and again: nothing is delivered, until whoever programs that bridge leaves flows with cookie %#x/%#x alone",
-					d.OutputPort, d.Bridge, flows.OwnCookies, flows.OwnCookiesMask)
+func (c *Controller) deleteDeliveries(ctx context.Context, plan Plan, result *Result) {
+	unwished := maps.Clone(plan.Deliveries)
+	for bridge, err := range result.Failed {
+		if wished, is := unwished[bridge]; is {
+			if c.Skip[bridge] == nil {
+				result.Failed[bridge] = left(err, wished)
 			}
+			delete(unwished, bridge) // it was not to be seen a moment ago
 		}
 	}
+	c.eachBridge(ctx, unwished, result, func(ctx context.Context, bridge string, part *Result) error {
+		change, err := c.deliveryChanges(ctx, plan.Input.State, bridge, plan.Deliveries[bridge])
+		if err == nil {
+			err = c.OpenFlow.DeleteOurs(ctx, bridge, change.Delete)
+		}
+		if err != nil {
+			return left(err, plan.Deliveries[bridge])
+		}
+		part.FlowMods += len(change.Delete)
+		return nil
+	})
 }
 
-// A flow on a production bridge that somebody takes away is put back, but not for ever: two controllers that undo each
-// other's work would keep that bridge busy without end.
-const (
-	putBacks      = 3                // as often as this
-	contestWindow = time.Minute      // within this time
-	contestRest   = 10 * time.Minute // and then not for this long
-)
-
-// contest counts, for one process, how often each flow had to be put back.
-type contest struct {
-	placed  map[string]bool
-	putBack map[string][]time.Time
-	rest    map[string]time.Time
-}
-
-// mayAdd notes whether the flow is missing, and tells whether it is to be added.
-func (c *contest) mayAdd(flow string, missing bool, now time.Time) bool {
-	if c.placed == nil {
-		c.placed, c.putBack, c.rest = map[string]bool{}, map[string][]time.Time{}, map[string]time.Time{}
+// left says of a production bridge that is to have no flow of ours any more what becomes of one that is still there.
+func left(err error, wished []flows.Line) error {
+	if len(wished) > 0 {
+		return err
 	}
-	if !missing {
-		c.placed[flow] = true
-		return false
-	}
-	if now.Before(c.rest[flow]) {
-		return false
-	}
-	if !c.placed[flow] {
-		return true // the first time
-	}
-	recent := slices.DeleteFunc(c.putBack[flow], func(t time.Time) bool { return now.Sub(t) >= contestWindow })
-	if len(recent) >= putBacks {
-		c.rest[flow], c.putBack[flow] = now.Add(contestRest), nil
-		return false
-	}
-	c.putBack[flow] = append(recent, now)
-	return true
+	return fmt.Errorf("%w (a flow of ours with cookie %#x/%#x may be left there: it matches nothing without our port, and is deleted when the bridge answers)",
+		err, flows.OwnCookies, flows.OwnCookiesMask)
 }

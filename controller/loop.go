@@ -22,6 +22,8 @@ const (
 	Resync = 30 * time.Second
 	// reconcileTimeout bounds one reconcile.
 	reconcileTimeout = 30 * time.Second
+	// aliveTime is how long ovs-vswitchd may take to answer: while it does not, what is to stop is taken out of the database.
+	aliveTime = 3 * time.Second
 	// routeHold is how long what is programmed stays when a route goes.
 	routeHold = 5 * time.Second
 	// Retries after a failure begin here, each twice as long after the one before.
@@ -288,6 +290,7 @@ const (
 	dueRetry     = "retry"
 	dueExpiry    = "expiry"
 	dueHold      = "route"
+	dueRest      = "contest"
 	dueUnderlay  = "underlay"
 	dueNeighbors = "neighbors"
 	dueAsk       = "ask"
@@ -333,6 +336,9 @@ func (s *serving) expire(ctx context.Context) {
 // probe tries whether bridges that failed can be reached again, which costs less than a reconcile that fails.
 func (s *serving) probe(ctx context.Context) {
 	for bridge, f := range s.failing {
+		if !slices.Contains(flows.TapBridgeNames(), bridge) {
+			continue // a production bridge is asked for our flows only
+		}
 		if s.watchFlows(ctx, watched{bridge, ""}) == nil {
 			f.retry = time.Now()
 			s.failing[bridge] = f
@@ -449,11 +455,12 @@ func (s *serving) attempt(ctx context.Context) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, reconcileTimeout)
 	defer cancel()
 	wasUp := s.up
-	alive, cancelAlive := context.WithTimeout(ctx, 5*time.Second)
+	alive, cancelAlive := context.WithTimeout(ctx, aliveTime)
 	err := s.c.Vswitchd.Alive(alive)
 	cancelAlive()
 	if s.up = err == nil; err != nil {
-		return Result{}, err
+		result, stopErr := s.c.Stop(ctx)
+		return result, errors.Join(err, stopErr)
 	}
 	if !wasUp {
 		clear(s.failing)
@@ -502,7 +509,7 @@ func (s *serving) afterwards(ctx context.Context, result Result) {
 		if due, ok := s.due[dueRetry]; !ok || f.retry.Before(due) {
 			s.due[dueRetry] = f.retry
 		}
-		if s.watches[watched{bridge, ""}] == nil && time.Since(s.upSince) < probeFor {
+		if slices.Contains(flows.TapBridgeNames(), bridge) && s.watches[watched{bridge, ""}] == nil && time.Since(s.upSince) < probeFor {
 			s.in(probeInterval, dueProbe)
 		}
 	}
@@ -519,6 +526,9 @@ func (s *serving) afterwards(ctx context.Context, result Result) {
 	}
 	if slices.ContainsFunc(result.Wish.Sessions, bounded) {
 		s.in(boundPoll, dueBound)
+	}
+	if end := s.c.restEnds(); !end.IsZero() {
+		s.due[dueRest] = end
 	}
 	if end := s.c.holdEnds(); !end.IsZero() {
 		s.due[dueHold] = end

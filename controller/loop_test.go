@@ -199,8 +199,8 @@ func (f *fakeHost) Prime(flows.Path) error {
 type fakeDB struct{ *fakeHost }
 
 func (fakeDB) Mend(context.Context, time.Time) (*session.Restored, error) { return nil, nil }
-
-func (fakeDB) Apply(context.Context, []flows.RowOp) error { return nil }
+func (fakeDB) Apply(context.Context, []flows.RowOp) error                 { return nil }
+func (fakeDB) Commit(context.Context, []flows.RowOp) error                { return nil }
 
 type fakeFlows struct{ *fakeHost }
 

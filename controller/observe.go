@@ -27,6 +27,11 @@ type Plan struct {
 	Deliveries map[string][]flows.Line
 }
 
+// goes tells whether a bridge of ours goes as a whole: then it does not matter whether its flows can be seen.
+func (p Plan) goes(bridge string) bool {
+	return slices.ContainsFunc(p.Rows.Last, func(op flows.RowOp) bool { return op.Bridge == bridge && op.DelBridge })
+}
+
 // Plan observes, and plans for the sessions. It changes nothing.
 func (c *Controller) Plan(ctx context.Context, sessions []session.Stored) (Plan, error) {
 	state, err := c.DB.State()
@@ -115,29 +120,29 @@ func reject(in flows.Input, bad *flows.BadMatchError) bool {
 func (c *Controller) Pending(ctx context.Context, p Plan) (map[string]flows.FlowChanges, map[string][]flows.Entry, error) {
 	changes, there := map[string]flows.FlowChanges{}, map[string][]flows.Entry{}
 	failed := map[string]error{}
-	for bridge := range p.Flows {
-		change, entries, err := c.flowChanges(ctx, p, bridge)
-		if err != nil {
+	see := func(bridge string, look func(context.Context) (flows.FlowChanges, error)) {
+		ctx, cancel := share(ctx, bridgeTime)
+		defer cancel()
+		change, err := look(ctx)
+		if err != nil && !p.goes(bridge) {
 			failed[bridge] = err
-			continue
-		}
-		there[bridge] = entries
-		if !change.Empty() {
+		} else if err == nil && !change.Empty() {
 			changes[bridge] = change
 		}
+	}
+	for bridge := range p.Flows {
+		see(bridge, func(ctx context.Context) (change flows.FlowChanges, err error) {
+			change, there[bridge], err = c.flowChanges(ctx, p, bridge)
+			return change, err
+		})
+	}
+	for bridge, wished := range p.Deliveries {
+		see(bridge, func(ctx context.Context) (flows.FlowChanges, error) {
+			return c.deliveryChanges(ctx, p.Input.State, bridge, wished)
+		})
 	}
 	unreachable(p.Program, failed)
-	errs := slices.Collect(maps.Values(failed))
-	for bridge, wished := range p.Deliveries {
-		change, err := c.deliveryChanges(ctx, p.Input.State, bridge, wished)
-		if err != nil {
-			errs = append(errs, err)
-		}
-		if !change.Empty() {
-			changes[bridge] = change
-		}
-	}
-	return changes, there, errors.Join(errs...)
+	return changes, there, errors.Join(slices.Collect(maps.Values(failed))...)
 }
 
 // flowChanges is what separates a tap bridge's flows and meters from the wished ones, and its counters: those of its flows,

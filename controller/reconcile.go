@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
@@ -24,11 +23,13 @@ type Result struct {
 	// Wish is what was reconciled, with the statuses of before, and Plan how.
 	Wish session.Wish
 	Plan Plan
-	// Failed holds the tap bridges whose flows could not be seen or changed: nothing new is mirrored to them. All else is
-	// as planned.
+	// Failed holds the bridges whose flows could not be seen or changed. Nothing new is mirrored to a tap bridge, or
+	// delivered to a production bridge, that is one of them. All else is as planned.
 	Failed map[string]error
-	// Contested are the deliveries that somebody else keeps undoing.
+	// Contested is what somebody else keeps undoing, and what is left alone for now.
 	Contested []contested
+
+	withheld map[string]bool // keys of the rows of Contested
 }
 
 // Changed tells whether anything was changed.
@@ -60,7 +61,8 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 	if err := c.use(ctx, &wish); err != nil {
 		return Result{}, err
 	}
-	result := Result{Generation: wish.Generation, Wish: wish, Failed: map[string]error{}}
+	result := Result{Generation: wish.Generation, Wish: wish, Failed: map[string]error{}, withheld: map[string]bool{}}
+	c.begin(wish.Generation)
 	c.prove(ctx, wish.Sessions)
 	plan, err := c.Plan(ctx, wish.Sessions)
 	if err != nil {
@@ -92,7 +94,7 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 			return result, err
 		}
 		if !found && c.moved(plan.Input.Paths) { // an answer that came after the wait
-			if err = c.revalidate(ctx, result.Failed); err != nil {
+			if err = c.revalidate(ctx, plan, result.Failed); err != nil {
 				return result, err
 			}
 		}
@@ -110,10 +112,34 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 	return result, c.DB.Report(ctx, inForce, result.Status)
 }
 
-// unreachable marks the sessions of tap bridges that failed.
+// begin readies the contest for a reconcile: whoever changes a wish waits for what is to become of it.
+func (c *Controller) begin(generation uint64) {
+	c.disputes.Lock()
+	defer c.disputes.Unlock()
+	if c.contest == nil {
+		c.contest = contest{}
+	}
+	if generation != c.reconciled {
+		c.contest.hurry(c.Now())
+	}
+	c.reconciled = generation
+}
+
+// restEnds is when the first thing that is left alone is put back; the zero time where nothing is.
+func (c *Controller) restEnds() time.Time {
+	c.disputes.Lock()
+	defer c.disputes.Unlock()
+	return c.contest.next(c.Now())
+}
+
+// unreachable marks the sessions that need a bridge that failed.
 func unreachable(p flows.Program, failed map[string]error) {
 	for _, out := range p.Outcomes {
-		if err := failed[out.TapBridge]; err != nil {
+		err := failed[out.TapBridge]
+		if d := out.Delivery; d != nil && err == nil {
+			err = failed[d.Bridge]
+		}
+		if err != nil {
 			out.State, out.Reason, out.Message = session.Pending, flows.ReasonUnreachable, err.Error()
 		}
 	}
@@ -129,14 +155,16 @@ func (c *Controller) applyBefore(ctx context.Context, wish session.Wish, plan Pl
 			}
 		}
 	}
-	if len(plan.Rows.Before) == 0 {
+	before := c.undisputed(plan.Input.State, plan.Rows.Before, result)
+	if len(before) == 0 {
 		return plan, nil
 	}
 	c.reached("rows-before")
-	if err := c.DB.Apply(ctx, plan.Rows.Before); err != nil && !c.PortNotOpen(err) {
+	if err := c.DB.Apply(ctx, before); err != nil && !c.PortNotOpen(err) {
 		return plan, err
 	}
-	result.RowOps += len(plan.Rows.Before)
+	c.disputed(plan.Input.State, before)
+	result.RowOps += len(before)
 	return c.Plan(ctx, wish.Sessions)
 }
 
@@ -144,17 +172,13 @@ func (c *Controller) applyBefore(ctx context.Context, wish session.Wish, plan Pl
 // hops may answer; it tells whether any did.
 func (c *Controller) apply(ctx context.Context, plan Plan, result *Result, missing map[flows.PathKey]flows.Path) (found bool, err error) {
 	started := c.Now()
-	if err := c.addDeliveries(ctx, plan, result); err != nil {
-		return false, err
-	}
+	c.addDeliveries(ctx, plan, result)
 	c.applyAllFlows(ctx, plan, result)
 	if err := ctx.Err(); err != nil {
 		return false, errors.Join(append(slices.Collect(maps.Values(result.Failed)), err)...)
 	}
-	if err := c.deleteDeliveries(ctx, plan, result); err != nil {
-		return false, err
-	}
-	after := reachable(plan, result.Failed)
+	c.deleteDeliveries(ctx, plan, result)
+	after := c.undisputed(plan.Input.State, reachable(plan, result.Failed), result)
 	if len(after) > 0 {
 		c.reached("rows-after")
 		// A pair of devices is known by its ports' rows: it goes when no mirror needs it any more, and before the rows.
@@ -176,12 +200,13 @@ func (c *Controller) apply(ctx context.Context, plan Plan, result *Result, missi
 		if err := c.deletePorts(ctx, ports); err != nil {
 			return false, err
 		}
+		c.disputed(plan.Input.State, after)
 		result.RowOps += len(after)
 	}
 	// Running flows would notice a neighbour that came back only after about 20 s.
 	if found = c.waitNeighbors(ctx, plan, missing, started); found || result.Changed() || c.moved(plan.Input.Paths) {
 		c.reached("revalidate")
-		if err := c.revalidate(ctx, result.Failed); err != nil {
+		if err := c.revalidate(ctx, plan, result.Failed); err != nil {
 			return found, err
 		}
 	}
@@ -223,26 +248,17 @@ func (c *Controller) deletePorts(ctx context.Context, ops []flows.RowOp) error {
 // applyAllFlows makes the flows of every tap bridge as planned, at the same time: one that fails, or does not answer, holds
 // up no other.
 func (c *Controller) applyAllFlows(ctx context.Context, plan Plan, result *Result) {
-	var (
-		mu   sync.Mutex
-		wait sync.WaitGroup
-	)
-	for _, bridge := range slices.Sorted(maps.Keys(plan.Flows)) {
-		if err := c.Skip[bridge]; err != nil {
-			result.Failed[bridge] = err
-			continue
+	// Nothing is sent to a production bridge whose own flow for it is not known to stand: it would go through that
+	// bridge's pipeline. What is sent already was so when that flow stood.
+	withheld := map[flows.Cookie]bool{}
+	for _, out := range plan.Program.Outcomes {
+		if d := out.Delivery; d != nil && result.Failed[d.Bridge] != nil {
+			withheld[flows.NewCookie(flows.StageDelivered, out.Slot)] = true
 		}
-		wait.Go(func() {
-			n, err := c.applyFlows(ctx, plan, bridge)
-			mu.Lock()
-			defer mu.Unlock()
-			result.FlowMods += n
-			if err != nil {
-				result.Failed[bridge] = err
-			}
-		})
 	}
-	wait.Wait()
+	c.eachBridge(ctx, plan.Flows, result, func(ctx context.Context, bridge string, part *Result) error {
+		return c.applyFlows(ctx, plan, bridge, withheld, part)
+	})
 }
 
 // reachable are the plan's later row changes without those that would mirror to a tap bridge that failed: nothing may
@@ -258,29 +274,49 @@ func reachable(plan Plan, failed map[string]error) []flows.RowOp {
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(plan.Rows.After), func(op flows.RowOp) bool {
-		return feeds[op.Bridge] && (op.AddMirror != nil || op.SetMirror != nil)
+		m := mirrorOf(op)
+		if m == nil || !feeds[op.Bridge] {
+			return false
+		}
+		b := plan.Input.State.Bridges[op.Bridge]
+		return b == nil || !m.Narrows(b.Mirrors[m.UUID])
 	})
 }
 
-func (c *Controller) applyFlows(ctx context.Context, plan Plan, bridge string) (int, error) {
+func (c *Controller) applyFlows(ctx context.Context, plan Plan, bridge string, withheld map[flows.Cookie]bool, result *Result) error {
 	if plan.Input.State.Bridges[bridge] == nil {
-		return 0, nil // deleted meanwhile; the next reconcile sees to it
+		return nil // deleted meanwhile; the next reconcile sees to it
 	}
 	changes, _, err := c.flowChanges(ctx, plan, bridge)
-	if err != nil || changes.Empty() {
-		return 0, err
+	if err != nil && plan.goes(bridge) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	out := func(l flows.Line) bool { return withheld[l.Cookie] }
+	changes.Add = slices.DeleteFunc(changes.Add, out)
+	wished := slices.DeleteFunc(slices.Clone(plan.Flows[bridge]), out)
+	placed := c.undisputedFlows(plan, bridge, wished, &changes, result)
+	if changes.Empty() {
+		return nil
 	}
 	c.reached("flows")
 	if err := c.OpenFlow.Apply(ctx, bridge, changes); err != nil {
-		return 0, err
+		return err
 	}
+	placed()
+	result.FlowMods = changes.Count()
 	c.Log.Debug("flows changed", "bridge", bridge, "added", len(changes.Add), "deleted", len(changes.Delete),
 		"meters", len(changes.AddMeters)+len(changes.SetMeters)+len(changes.DeleteMeters))
-	return changes.Count(), nil
+	return nil
 }
 
+// revalidateTime bounds the waiting for running flows.
+const revalidateTime = 20 * time.Second
+
 // revalidate makes running flows follow what was changed, on every datapath that has a tap bridge.
-func (c *Controller) revalidate(ctx context.Context, failed map[string]error) error {
+func (c *Controller) revalidate(ctx context.Context, plan Plan, failed map[string]error) error {
 	state, err := c.DB.State()
 	if err != nil {
 		return err
@@ -296,12 +332,15 @@ func (c *Controller) revalidate(ctx context.Context, failed map[string]error) er
 	}
 	touch := func(ctx context.Context) error {
 		for _, b := range bridges {
-			if err := c.OpenFlow.Touch(ctx, b); err != nil {
-				return err
+			// One that went away just now: the next reconcile sees it.
+			if err := c.OpenFlow.Touch(ctx, b); err != nil && failed[b] == nil && !plan.goes(b) {
+				failed[b] = err
 			}
 		}
-		return nil
+		return ctx.Err()
 	}
+	ctx, cancel := context.WithTimeout(ctx, revalidateTime)
+	defer cancel()
 	if err := c.Vswitchd.WaitRevalidated(ctx, touch); err != nil {
 		return fmt.Errorf("wait until running flows follow the change: %w", err)
 	}

@@ -106,13 +106,17 @@ func (c *Controller) selfTest(ctx context.Context, datapath string) (harm string
 	return flows.MeterHarm(trace), nil
 }
 
-// ClearSelfTest takes the bridges of a self-test away, also those of one that may be under way.
-func (c *Controller) ClearSelfTest(ctx context.Context) error {
+// ClearSelfTest takes the bridges of a self-test away, also those of one that may be under way; it waits for ovs-vswitchd
+// where told to.
+func (c *Controller) ClearSelfTest(ctx context.Context, wait bool) error {
 	state, err := c.DB.State()
 	if err != nil {
 		return err
 	}
 	left, _ := state.SelfTestLeft(c.Now())
+	if !wait {
+		return c.DB.Commit(ctx, left)
+	}
 	return c.DB.Apply(ctx, left)
 }
 

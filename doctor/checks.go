@@ -9,6 +9,7 @@ var checks = []check{
 	{"store", "stored sessions can be read", database, checkStore},
 	{"daemon", "somebody keeps sessions in force", database, checkDaemon},
 	{"in-force", "what is programmed is what is wished", plan, checkInForce},
+	{"contested", "nobody undoes what is ours", database, checkContested},
 	{"controller", "nobody else programs our bridges", database, checkController},
 	{"datapath-type", "datapath types", database, checkDatapathType},
 	{"erspan-support", "the datapath can do ERSPAN", database, checkSupport},

@@ -55,6 +55,10 @@ type Snapshot struct {
 	PendingRows, PendingFlows int
 	// PendingError says why flows could not be compared.
 	PendingError string
+	// Contested are the sessions asked about of which somebody else keeps undoing something, with what the daemon says.
+	Contested map[string]string
+	// Control says which socket ovs-vswitchd answered at.
+	Control string
 	// Narrowing lists, by session, the match fields that production's own pipeline does not look at.
 	Narrowing map[string]string
 

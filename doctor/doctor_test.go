@@ -79,6 +79,7 @@ func TestChecks(t *testing.T) {
 		}},
 		{"store", Warning, "restored from bridge br-erspan", func(s *Snapshot) { s.Restored = &session.Restored{From: "bridge br-erspan"} }},
 		{"in-force", Failure, "refused", func(s *Snapshot) { s.PendingError = "refused" }},
+		{"contested", Warning, "again and again", func(s *Snapshot) { s.Contested = map[string]string{"web": "undone again and again"} }},
 		{"controller", Warning, "2 OpenFlow controllers", func(s *Snapshot) { s.Facts.Bridges["br-erspan-nd"] = Export{Controllers: 2} }},
 		{"datapath-type", Failure, "dummy", func(s *Snapshot) { s.State.Bridges["br0"].DatapathType = "dummy" }},
 		{"two-ways", Warning, "the kernel sends goes nowhere", func(s *Snapshot) { s.KernelWays = map[netip.Addr]flows.Path{co(s).Address: {}} }},

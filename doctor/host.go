@@ -13,16 +13,16 @@ import (
 
 func checkDatabase(s *Snapshot) []Result {
 	if s.DBError != "" {
-		return []Result{failure(s.DBError, "start ovsdb-server, run as a user who may open its socket, or name the right --ovs-rundir")}
+		return []Result{failure(s.DBError, "start ovsdb-server, run as a user who may open its socket, or name the right --ovs-rundir or --db")}
 	}
 	return []Result{ok("connected in " + s.Rundir)}
 }
 
 func checkVswitchd(s *Snapshot) []Result {
 	if s.VswitchdError != "" {
-		return []Result{failure(s.VswitchdError, "start ovs-vswitchd (and run as a user who may open its control socket): nothing can be put in force without it")}
+		return []Result{failure(s.VswitchdError, "start ovs-vswitchd, run as a user who may open its control socket, or name that with --vswitchd-ctl: nothing can be put in force without it; what is to stop is taken out of the database also now")}
 	}
-	return []Result{ok("its control socket answers")}
+	return []Result{ok("its control socket answers: " + s.Control)}
 }
 
 // version is a release of Open vSwitch.
@@ -184,6 +184,16 @@ func checkInForce(s *Snapshot) []Result {
 			"'ovs-erspan plan' lists them, 'ovs-erspan run --once' mends them")}
 	}
 	return []Result{ok("every row and flow of ours is as wished")}
+}
+
+func checkContested(s *Snapshot) (results []Result) {
+	for _, name := range slices.Sorted(maps.Keys(s.Contested)) {
+		results = append(results, warning(s.Contested[name], "find out who does it (ovsdb-tool show-log -m tells of rows): an agent that clears what it does not know, a script, a second ovs-erspan on this Open vSwitch").of(name))
+	}
+	if len(s.Sessions) == 0 {
+		return nil
+	}
+	return orOK(results, "nothing of ours is undone again and again")
 }
 
 func checkController(s *Snapshot) (results []Result) {

@@ -408,7 +408,7 @@ func TestTooLargeForThePort(t *testing.T) {
 	counted(50, 850)
 }
 
-// TestFlowContested: the one flow on the production bridge is put back when somebody takes it away, three times within a
+// TestFlowContested: the one flow on the production bridge is put back when somebody takes it away, five times within a
 // minute; then the state says so and nobody fights. Flows of others stay as they are.
 func TestFlowContested(t *testing.T) {
 	f := newFarEnd(t)
@@ -420,7 +420,7 @@ func TestFlowContested(t *testing.T) {
 		return strings.Count(out, "cookie=")
 	}
 	others := "table=0,priority=5,cookie=0x77,actions=NORMAL"
-	for n := range 3 {
+	for n := range 5 {
 		_, err := f.host2.Ofctl(f.ctx, "-O", "OpenFlow15", "del-flows", "br0")
 		f.must(err)
 		_, err = f.host2.Ofctl(f.ctx, "-O", "OpenFlow15", "add-flow", "br0", others)

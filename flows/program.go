@@ -104,6 +104,7 @@ const (
 	ReasonOutputMissing   = "OutputPortMissing"
 	ReasonOutputUnfit     = "OutputPortUnfit"
 	ReasonFlowContested   = "FlowContested"
+	ReasonMirrorContested = "MirrorContested"
 	ReasonVersionConflict = "VersionConflict"
 	ReasonHWOffload       = "HardwareOffload"
 	ReasonUserspaceTSO    = "UserspaceTSO"

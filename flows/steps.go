@@ -30,8 +30,17 @@ func RowChanges(state State, p Program) Changes {
 		}
 		wanted[bridge][port] = true
 	}
+	elsewhere := ownPorts(state)
+	moved := map[string]bool{}
 	want := func(bridge string, port *Port) {
 		keepPort(bridge, port.Name)
+		for _, on := range elsewhere[port.Name] {
+			// A name stands once in Open vSwitch: with a bridge's datapath type, our tap bridge is another one.
+			if on != bridge {
+				moved[port.Name] = true
+				c.Before = append(c.Before, RowOp{Bridge: on, DelPort: port.Name})
+			}
+		}
 		c.Before = append(c.Before, portOps(state.Bridges[bridge], bridge, port)...)
 	}
 	keep := map[string]bool{}
@@ -80,12 +89,26 @@ func RowChanges(state State, p Program) Changes {
 			continue
 		}
 		for _, port := range slices.Sorted(maps.Keys(b.Ports)) {
-			if Ours(b.Ports[port].ExternalIDs) && !wanted[name][port] && port != name {
+			if Ours(b.Ports[port].ExternalIDs) && !wanted[name][port] && port != name && !moved[port] {
 				c.After = append(c.After, RowOp{Bridge: name, DelPort: port})
 			}
 		}
 	}
 	return c
+}
+
+// ownPorts tells of each port of ours the bridges that it is on, sorted; their own ports are left out, which come and go with
+// them.
+func ownPorts(state State) map[string][]string {
+	on := map[string][]string{}
+	for _, name := range slices.Sorted(maps.Keys(state.Bridges)) {
+		for port, p := range state.Bridges[name].Ports {
+			if Ours(p.ExternalIDs) && port != name {
+				on[port] = append(on[port], name)
+			}
+		}
+	}
+	return on
 }
 
 // isShared tells whether someone put a port or mirror of their own on our bridge: then the bridge stays.

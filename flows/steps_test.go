@@ -66,3 +66,56 @@ func TestLocalPortStaysSmall(t *testing.T) {
 		}
 	}
 }
+
+// TestMovedPorts: a bridge whose datapath type changes, and changes back, has its sessions on our other tap bridge: what is
+// ours there is moved in one transaction, because a name stands once in Open vSwitch.
+func TestMovedPorts(t *testing.T) {
+	state := production()
+	sessions := []session.Stored{stored(1, "one", nil), stored(2, "in", func(s *session.Session) {
+		s.Type, s.Sources, s.Collectors, s.OutputPort, s.From = session.Destination, session.Sources{}, nil, "vnet1", "any"
+	})}
+	carryOut(t, state, RowChanges(state, build(state, sessions...)))
+	was := state.Bridges["br0"].NormalDatapathType()
+	other := map[string]string{"system": "netdev", "netdev": "system"}[was]
+	for _, datapath := range []string{other, was} {
+		state.Bridges["br0"].DatapathType = datapath
+		program := build(state, sessions...)
+		c := RowChanges(state, program)
+		moved := map[string]int{}
+		for at, op := range c.Before {
+			if op.DelPort != "" {
+				moved[op.DelPort] = at
+			}
+		}
+		n := 0
+		for at, op := range c.Before {
+			if op.AddPort == nil {
+				continue
+			}
+			if from, ok := moved[op.AddPort.Name]; ok && from < at {
+				n++
+			}
+		}
+		if n == 0 {
+			t.Fatalf("to %s: nothing is moved: %v", datapath, c.Before)
+		}
+		for _, op := range c.After {
+			if _, twice := moved[op.DelPort]; twice {
+				t.Errorf("to %s: port %s goes twice", datapath, op.DelPort)
+			}
+		}
+		carryOut(t, state, c)
+		on := map[string]string{}
+		for name, b := range state.Bridges {
+			for port := range b.Ports {
+				if on[port] != "" {
+					t.Errorf("to %s: port %s is on %s and on %s", datapath, port, on[port], name)
+				}
+				on[port] = name
+			}
+		}
+		if left := RowChanges(state, build(state, sessions...)); !left.Empty() {
+			t.Errorf("to %s: what is left to do: %v", datapath, left)
+		}
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/ovs-erspan/ovs-erspan/unixsocket"
 )
 
 // wireVersion is OpenFlow 1.4, the first with bundles; its flow statistics are simpler than those of 1.5.
@@ -45,8 +47,7 @@ type connection struct {
 
 // dial connects to a bridge's management socket and agrees on the version.
 func dial(ctx context.Context, socket string) (*connection, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", socket)
+	conn, err := unixsocket.Dial(ctx, socket)
 	if err != nil {
 		return nil, err
 	}

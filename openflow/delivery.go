@@ -13,8 +13,9 @@ import (
 // A production bridge is not ours: all that is ever asked of it is the flows that carry our cookie, one after the other,
 // in whatever version of OpenFlow its owner has left it.
 
-// productionProtocols are the versions to agree on: a match on a port and an output are in each of them.
-const productionProtocols = ovs.ProtocolOpenFlow10 + "," + ovs.ProtocolOpenFlow13 + "," + ovs.ProtocolOpenFlow14 + "," + ovs.ProtocolOpenFlow15
+// productionProtocols are the versions to agree on, all that there are: a match on a port and an output are in each.
+const productionProtocols = ovs.ProtocolOpenFlow10 + "," + ovs.ProtocolOpenFlow11 + "," + ovs.ProtocolOpenFlow12 + "," +
+	ovs.ProtocolOpenFlow13 + "," + ovs.ProtocolOpenFlow14 + "," + ovs.ProtocolOpenFlow15
 
 // DumpOurs reads the flows with our cookie of a production bridge.
 func (c *Client) DumpOurs(ctx context.Context, bridge string) ([]flows.Entry, error) {

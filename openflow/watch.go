@@ -4,17 +4,24 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
 )
+
+// watchBegins bounds how long a bridge may take to begin with the watching.
+const watchBegins = 2 * time.Second
 
 // Watch tells of changes of the bridge's flows that have the match or a narrower one ("" for all), by whomever they are
 // made: the channel receives after a change, several as one, and is closed when the connection is lost, which is also how an ovs-vswitchd that ended is noticed at once, and
 // when ctx is done. Watch returns when the watching has begun: what changes from then on is told.
 func (c *Client) Watch(ctx context.Context, bridge, match string) (<-chan struct{}, error) {
-	conn, err := dial(ctx, c.socket(bridge))
+	// The context is of the watching; who hangs when it begins holds up all else.
+	begin, cancel := context.WithTimeout(ctx, watchBegins)
+	defer cancel()
+	conn, err := dial(begin, c.socket(bridge))
 	if err == nil {
-		if err = conn.monitor(ctx, match); err != nil {
+		if err = conn.monitor(begin, match); err != nil {
 			conn.Close()
 		}
 	}

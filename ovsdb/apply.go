@@ -19,6 +19,9 @@ import (
 // only where it could not open the interface's bridge at all, and for patch ports without a peer.
 const ofportWait = 2 * time.Second
 
+// acknowledgeWait bounds the waiting for ovs-vswitchd, however long the caller has: a thousand ports take it half a second.
+const acknowledgeWait = 15 * time.Second
+
 // Apply makes all changes in one transaction, waits until ovs-vswitchd has acknowledged it, and then looks at each
 // interface that was added or set. An empty list does nothing. Names of bridges and ports, and the UUIDs of mirrors, are
 // looked up in what is known now; ops may refer to what earlier ops of the list add.
@@ -35,34 +38,53 @@ func (d *DB) Apply(ctx context.Context, ops []flows.RowOp) error {
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	s, err := d.snapshot()
-	if err != nil {
-		return err
-	}
-	b := newBuilder(s)
-	for _, op := range ops {
-		if err := b.op(op); err != nil {
-			return err
-		}
-	}
-	t, selected := b.finish(ops)
-	results, err := d.commit(ctx, t)
-	if err != nil {
-		return err
-	}
-	generation, err := selectedInt(results[selected], "next_cfg")
+	generation, touched, err := d.commitRows(ctx, ops)
 	if err != nil {
 		return err
 	}
 	if err := d.acknowledged(ctx, generation); err != nil {
 		return err
 	}
+	return d.opened(ctx, touched)
+}
+
+// Commit is Apply that does not wait for ovs-vswitchd: for changes while that is away.
+func (d *DB) Commit(ctx context.Context, ops []flows.RowOp) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	_, _, err := d.commitRows(ctx, ops)
+	return err
+}
+
+// commitRows makes the changes; the number is that of the configuration which has them.
+func (d *DB) commitRows(ctx context.Context, ops []flows.RowOp) (generation int, touched []touchedInterface, err error) {
+	s, err := d.snapshot()
+	if err != nil {
+		return 0, nil, err
+	}
+	b := newBuilder(s)
+	for _, op := range ops {
+		if err := b.op(op); err != nil {
+			return 0, nil, err
+		}
+	}
+	t, selected := b.finish(ops)
+	results, err := d.commit(ctx, t)
+	if err != nil {
+		return 0, nil, err
+	}
+	if generation, err = selectedInt(results[selected], "next_cfg"); err != nil {
+		return 0, nil, err
+	}
 	for i := range b.touched {
 		if place := b.touched[i].insertedAt; place >= 0 {
 			b.touched[i].uuid = results[place].UUID.GoUUID
 		}
 	}
-	return d.opened(ctx, b.touched)
+	return generation, b.touched, nil
 }
 
 func selectedInt(result lib.OperationResult, column string) (int, error) {
@@ -78,6 +100,8 @@ func selectedInt(result lib.OperationResult, column string) (int, error) {
 // vswitchd.conf.db(5)).
 func (d *DB) acknowledged(ctx context.Context, generation int) error {
 	started := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, acknowledgeWait)
+	defer cancel()
 	err := d.await(ctx, func() bool {
 		root, err := d.root()
 		return err == nil && root.CurCfg >= generation

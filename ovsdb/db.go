@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -32,7 +31,7 @@ const (
 
 // DB is a connection to the ovsdb-server of one host. Its methods may be called concurrently.
 type DB struct {
-	socket string
+	socket string // what was connected to, for errors: a path, or tcp:… or ssl:…
 	client client.Client
 	cache  *cache.TableCache // ours to keep: the client forgets it when the connection is lost
 
@@ -52,16 +51,25 @@ type DB struct {
 // Connect connects to the ovsdb-server whose socket is db.sock in rundir (ovs-erspan's --ovs-rundir) and reads the rows
 // of interest. The context bounds the connecting only.
 func Connect(ctx context.Context, rundir string) (*DB, error) {
+	return Open(ctx, Options{RunDir: rundir})
+}
+
+// Open is Connect to a database that may be elsewhere.
+func Open(ctx context.Context, o Options) (*DB, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	rundir, err := filepath.Abs(rundir)
+	r, err := o.remote()
 	if err != nil {
-		return nil, fmt.Errorf("run directory of Open vSwitch: %w", err)
+		return nil, err
 	}
+	defer r.release()
 	d := &DB{
-		socket:  filepath.Join(rundir, "db.sock"),
+		socket:  r.name,
 		changed: make(chan struct{}, 1),
 		pulse:   make(chan struct{}),
+	}
+	if r.err != nil {
+		return nil, fmt.Errorf("%s: %w", d.socket, d.explain(ctx, r.err))
 	}
 	tables, err := model.NewClientDBModel("Open_vSwitch", models())
 	if err != nil {
@@ -69,20 +77,12 @@ func Connect(ctx context.Context, rundir string) (*DB, error) {
 	}
 	d.lifetime, d.end = context.WithCancelCause(context.Background())
 	logger := logr.New(cacheErrors{d, false})
-	path := d.socket
-	if len(path) > maxSocketPath {
-		// As Open vSwitch itself does it (make_sockaddr_un in lib/socket-util-unix.c).
-		dir, err := os.Open(rundir)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", d.socket, d.explain(ctx, err))
-		}
-		defer dir.Close()
-		path = fmt.Sprintf("/proc/self/fd/%d/db.sock", dir.Fd())
+	options := []client.Option{client.WithEndpoint(r.endpoint), client.WithLogger(&logger)}
+	if r.tls != nil {
+		options = append(options, client.WithTLSConfig(r.tls))
 	}
-	// The client takes endpoints as URLs: a "%", "?" or "#" in the path must be quoted.
-	endpoint := (&url.URL{Scheme: client.UNIX, Path: path}).String()
 	// No WithReconnect: when its backoff is exhausted it panics, and it replays rows without their deletions.
-	d.client, err = client.NewOVSDBClient(tables, client.WithEndpoint(endpoint), client.WithLogger(&logger))
+	d.client, err = client.NewOVSDBClient(tables, options...)
 	if err != nil {
 		return nil, err
 	}
@@ -447,9 +447,6 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	}
 	return context.WithTimeout(ctx, defaultTimeout)
 }
-
-// maxSocketPath is the longest path of a Unix socket, sun_path of unix(7) without its final zero.
-const maxSocketPath = 107
 
 // explain says what a user can do about an error of connecting.
 func (d *DB) explain(ctx context.Context, err error) error {

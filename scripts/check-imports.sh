@@ -9,15 +9,16 @@ table='
 erspan
 session    erspan
 flows      session erspan
-ovsdb      session flows
-openflow   flows
+ovsdb      session flows unixsocket
+openflow   flows unixsocket
 doctor     session flows
 trace      erspan session flows probe
-vswitchd   flows
+vswitchd   flows unixsocket
 underlay   flows
 controller session flows
 metrics    session flows controller
 capture    erspan session probe
+unixsocket
 probe
 compose
 cmd/ovs-erspan erspan session flows doctor trace ovsdb openflow vswitchd underlay controller metrics capture probe compose e2e/lab

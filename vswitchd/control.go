@@ -11,14 +11,55 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/ovs-erspan/ovs-erspan/unixsocket"
 )
 
-// Client calls the ovs-vswitchd that has its sockets in a run directory.
-type Client struct{ rundir string }
+// Client calls the ovs-vswitchd that has its sockets in a run directory. It may be used concurrently.
+type Client struct {
+	rundir, named string
+	names         func() Known
+
+	mu    sync.Mutex
+	found string    // the control socket, as it was found last
+	pid   int       // of the process that was connected to last
+	since time.Time // when it made its control socket
+}
+
+// Options say where ovs-vswitchd is to be found.
+type Options struct {
+	// RunDir is where Open vSwitch has its sockets.
+	RunDir string
+	// Control is the path of the control socket; "": it is looked for in RunDir.
+	Control string
+	// Known, where set, is asked for names before the control socket is looked for.
+	Known func() Known
+}
 
 // New makes a client; each call connects anew, because ovs-vswitchd may be another process by then.
-func New(rundir string) *Client { return &Client{rundir} }
+func New(rundir string) *Client { return Open(Options{RunDir: rundir}) }
+
+// Open is New where ovs-vswitchd may be found elsewhere.
+func Open(o Options) *Client {
+	return &Client{rundir: o.RunDir, named: o.Control, names: o.Known}
+}
+
+// known are the names that the database has; where it cannot be asked, the bridges are those that have an OpenFlow socket.
+func (c *Client) known() Known {
+	var known Known
+	if c.names != nil {
+		known = c.names()
+	}
+	if len(known.Bridges) == 0 {
+		paths, _ := filepath.Glob(filepath.Join(c.rundir, "*.mgmt"))
+		for _, path := range paths {
+			known.Bridges = append(known.Bridges, strings.TrimSuffix(filepath.Base(path), ".mgmt"))
+		}
+	}
+	return known
+}
 
 // Call runs one command of ovs-vswitchd(8), "RUNTIME MANAGEMENT COMMANDS", and returns what it prints. The error holds
 // what ovs-vswitchd said, or says that it is not running.
@@ -37,21 +78,58 @@ type connection struct {
 	answers *json.Decoder
 }
 
+// dial connects to the control socket: the one that was named, or the one that was found last, or that is found now.
 func (c *Client) dial(ctx context.Context) (*connection, error) {
-	pid, err := os.ReadFile(filepath.Join(c.rundir, "ovs-vswitchd.pid"))
-	if err != nil {
-		return nil, fmt.Errorf("ovs-vswitchd is not running (%w)", err)
+	c.mu.Lock()
+	path := c.found
+	c.mu.Unlock()
+	if c.named != "" {
+		path = c.named
 	}
-	socket := filepath.Join(c.rundir, "ovs-vswitchd."+strings.TrimSpace(string(pid))+".ctl")
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", socket)
+	if path != "" {
+		conn, err := c.connect(ctx, path)
+		if err == nil || c.named != "" || ctx.Err() != nil {
+			return conn, err
+		}
+	}
+	path, err := c.find(ctx)
+	if err != nil {
+		return nil, errors.Join(err, ctx.Err())
+	}
+	return c.connect(ctx, path)
+}
+
+func (c *Client) connect(ctx context.Context, path string) (*connection, error) {
+	conn, err := unixsocket.Dial(ctx, path)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("ovs-vswitchd was not asked in time: %w", ctx.Err())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ovs-vswitchd is not running (%w)", err)
 	}
+	var since time.Time
+	if info, err := os.Stat(path); err == nil {
+		since = info.ModTime()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.found, c.pid, c.since = path, unixsocket.Peer(conn), since
 	return &connection{conn, json.NewDecoder(conn)}, nil
+}
+
+// Process is the number of the process that answered last; 0 where it cannot be seen from here.
+func (c *Client) Process() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pid
+}
+
+// Instance names the process that answered last: while it stays, ovs-vswitchd was not started anew.
+func (c *Client) Instance() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// In another process namespace the number is 0, and in a container 1 each time: then the time tells.
+	return fmt.Sprintf("%s, process %d, since %s", c.found, c.pid, c.since.UTC().Format(time.RFC3339Nano))
 }
 
 // call is Client.Call on a connection. A connection that failed, or whose context ended, is of no more use.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ovs-erspan/ovs-erspan/unixsocket"
 	"github.com/ovs-erspan/ovs-erspan/vswitchd"
 )
 
@@ -30,10 +30,20 @@ type request struct {
 func serve(t *testing.T, answer func(request) map[string]any) *vswitchd.Client {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "ovs-vswitchd.pid"), []byte("77\n"), 0o600); err != nil {
+	listen(t, filepath.Join(dir, "br0.mgmt"), func(request) map[string]any { return nil })
+	listen(t, filepath.Join(dir, "ovs-vswitchd.77.ctl"), answer)
+	return vswitchd.New(dir)
+}
+
+// listen answers at a socket.
+func listen(t *testing.T, path string, answer func(request) map[string]any) {
+	t.Helper()
+	short, release, err := unixsocket.Short(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("unix", filepath.Join(dir, "ovs-vswitchd.77.ctl"))
+	listener, err := net.Listen("unix", short)
+	release()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +72,6 @@ func serve(t *testing.T, answer func(request) map[string]any) *vswitchd.Client {
 			}()
 		}
 	}()
-	return vswitchd.New(dir)
 }
 
 func result(text string) map[string]any { return map[string]any{"result": text, "error": nil} }

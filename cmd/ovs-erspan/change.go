@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -50,10 +51,13 @@ func (h *host) makeAndTell(ctx context.Context, e edit, tell func(status map[str
 // sessions that it is about; nil with noWait.
 func (h *host) make(ctx context.Context, e edit) (map[string]session.Status, error) {
 	stops := true // it only takes away
+	var stopped []session.Stored
 	change := e.change
 	e.change = func(w *session.Wish) ([]string, error) {
+		was := slices.Clone(w.Sessions)
 		touched, err := change(w)
 		stops = len(touched) == 0 && !e.ofHost
+		stopped = noLonger(was, w.Sessions)
 		return touched, err
 	}
 	generation, err := h.store(ctx, e)
@@ -62,14 +66,63 @@ func (h *host) make(ctx context.Context, e edit) (map[string]session.Status, err
 	}
 	h.reached("stored")
 	status, failed, err := h.enforce(ctx, generation, stops, e.about)
-	if err == nil && stops && len(failed) > 0 {
+	if err == nil && stops {
 		// What is added tells by its state whether it is in force; what is gone cannot.
-		err = fmt.Errorf("copies may go on: %s", strings.Join(failed, "; "))
+		err = h.notStopped(stopped, failed)
 	}
 	if err != nil {
 		return nil, withCode(exitNotInForce, fmt.Errorf("stored (generation %d), but not in force: %w", generation, err))
 	}
 	return status, nil
+}
+
+// noLonger are the sessions that ran and do so no more.
+func noLonger(was, is []session.Stored) (stopped []session.Stored) {
+	runs := map[string]bool{}
+	for _, s := range is {
+		runs[s.Name] = !s.Stopped()
+	}
+	for _, s := range was {
+		if !s.Stopped() && !runs[s.Name] {
+			stopped = append(stopped, s)
+		}
+	}
+	return stopped
+}
+
+// notStopped says which bridges in trouble the stopped sessions had a part in; those of others do not concern them.
+func (h *host) notStopped(stopped []session.Stored, failed map[string]string) error {
+	if len(failed) == 0 {
+		return nil
+	}
+	state, err := h.db.State()
+	if err != nil {
+		return err
+	}
+	concerned := map[string]bool{}
+	for _, s := range stopped {
+		concerned[s.Bridge] = true
+		for _, tapBridge := range flows.TapBridgeNames() {
+			b, tb := state.Bridges[s.Bridge], state.Bridges[tapBridge]
+			// Of a bridge that is gone, or of none, it cannot be told.
+			concerned[tapBridge] = concerned[tapBridge] || b == nil || tb == nil || b.NormalDatapathType() == tb.NormalDatapathType()
+		}
+	}
+	return joined(failed, func(bridge string) bool { return concerned[bridge] })
+}
+
+// joined puts what is wrong with bridges into one error, nil where nothing is.
+func joined(failed map[string]string, with func(bridge string) bool) error {
+	var texts []string
+	for _, bridge := range slices.Sorted(maps.Keys(failed)) {
+		if with(bridge) {
+			texts = append(texts, failed[bridge])
+		}
+	}
+	if len(texts) == 0 {
+		return nil
+	}
+	return fmt.Errorf("not everything is as wished: %s", strings.Join(texts, "; "))
 }
 
 // store checks the edit against everything that can be known beforehand, and writes it.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
@@ -27,6 +28,8 @@ type daemon struct {
 	app  *app
 	log  *slog.Logger
 	ofc  *openflow.Client
+	ctl  *vswitchd.Client
+	db   atomic.Pointer[ovsdb.DB] // as it was connected last
 	met  *metrics.Metrics
 	lock *lock // nil until the run directory is there and the lock is ours
 
@@ -59,10 +62,11 @@ func (a *app) daemonLog() *slog.Logger {
 
 func (a *app) runDaemon(ctx context.Context, listen string) error {
 	d := &daemon{app: a, log: a.daemonLog(), ofc: openflow.New(a.rundir), sign: sign{PID: os.Getpid()}}
+	d.ctl = a.vswitchd(d.db.Load)
 	defer d.ofc.Close()
 	scraped := openflow.New(a.rundir) // a scrape must not wait for a reconcile's use of the connection
 	defer scraped.Close()
-	d.met = metrics.New(programVersion(), scraped, vswitchd.New(a.rundir))
+	d.met = metrics.New(programVersion(), scraped, d.ctl)
 	if listen != "" {
 		if _, _, err := net.SplitHostPort(listen); err != nil {
 			return refuse(fmt.Errorf("--listen %q: want ADDRESS:PORT, such as 127.0.0.1:9475: %w", listen, err))
@@ -123,11 +127,12 @@ func (d *daemon) connect(ctx context.Context) (*controller.Connection, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.app.timeout)
 	defer cancel()
-	db, err := ovsdb.Connect(ctx, d.app.rundir)
+	db, err := ovsdb.Open(ctx, d.app.database())
 	if err != nil {
 		return nil, err
 	}
-	c := newController(d.app.rundir, db, d.ofc)
+	d.db.Store(db)
+	c := newController(db, d.ofc, d.ctl)
 	c.Log = d.log
 	return &controller.Connection{Controller: c, Changed: db.Changed(), Done: db.Done(), Close: db.Close}, nil
 }
@@ -156,7 +161,7 @@ func (d *daemon) observe(e controller.Event) {
 	defer d.mu.Unlock()
 	d.sign.Trouble, d.sign.Failed = "", nil
 	if e.Err != nil {
-		d.sign.Trouble = e.Err.Error()
+		d.sign.Trouble, d.sign.Tried = e.Err.Error(), e.Result.Generation
 	} else {
 		d.sign.Reconciled = e.Result.Generation
 		for bridge, err := range e.Result.Failed {

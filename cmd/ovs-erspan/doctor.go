@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -23,7 +22,6 @@ import (
 	"github.com/ovs-erspan/ovs-erspan/flows"
 	"github.com/ovs-erspan/ovs-erspan/ovsdb"
 	"github.com/ovs-erspan/ovs-erspan/session"
-	"github.com/ovs-erspan/ovs-erspan/vswitchd"
 )
 
 // errUnwell ends `doctor` with an exit code; the findings are printed already.
@@ -97,8 +95,8 @@ func (a *app) snapshot(ctx context.Context, names []string) (doctor.Snapshot, er
 
 // hostSnapshot has what can be seen without Open vSwitch.
 func (a *app) hostSnapshot() doctor.Snapshot {
-	s := doctor.Snapshot{Rundir: a.rundir, Broken: map[string]string{}, Datapath: map[string]doctor.Megaflows{}, Features: map[string]string{},
-		Narrowing: map[string]string{}, Daemon: a.daemonSign(), PacketFilters: packetFilters(), KeepsMemory: a.vswitchdKeepsMemory()}
+	s := doctor.Snapshot{Rundir: a.rundir, Broken: map[string]string{}, Contested: map[string]string{}, Datapath: map[string]doctor.Megaflows{}, Features: map[string]string{},
+		Narrowing: map[string]string{}, Daemon: a.daemonSign(), PacketFilters: packetFilters()}
 	var tx unix.Timex
 	if _, err := unix.Adjtimex(&tx); err != nil {
 		s.ClockError = err.Error()
@@ -131,12 +129,8 @@ func packetFilters() (tables []string) {
 }
 
 // vswitchdKeepsMemory tells whether ovs-vswitchd was started with a setting of glibc's that has it keep memory that it freed.
-func (a *app) vswitchdKeepsMemory() bool {
-	pid, err := os.ReadFile(filepath.Join(a.rundir, "ovs-vswitchd.pid"))
-	if err != nil {
-		return false
-	}
-	environment, err := os.ReadFile(filepath.Join("/proc", strings.TrimSpace(string(pid)), "environ"))
+func vswitchdKeepsMemory(pid int) bool {
+	environment, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 	return err == nil && strings.Contains(string(environment), "glibc.malloc.trim_threshold=")
 }
 
@@ -161,6 +155,15 @@ func (h *host) gather(ctx context.Context, s *doctor.Snapshot, names []string) e
 	}
 	if err := h.gatherSessions(ctx, s, wish.Sessions, asked); err != nil {
 		return err
+	}
+	for _, st := range s.Sessions {
+		if was := wish.Status[st.Name]; h.contested(was) {
+			s.Contested[st.Name] = was.Message
+		}
+	}
+	if s.VswitchdError != "" {
+		s.PlanError = s.VswitchdError // it would be waited for once more
+		return nil
 	}
 	h.gatherPlan(ctx, s, wish)
 	return nil
@@ -230,7 +233,13 @@ func doctorFacts(f ovsdb.Facts) doctor.Facts {
 var megaflowLine = regexp.MustCompile(`flows\s*: \(current (\d+)\).*\(limit (\d+)\)`)
 
 func (h *host) askVswitchd(ctx context.Context, s *doctor.Snapshot) {
-	ctl := vswitchd.New(h.app.rundir)
+	ctl := h.ctl
+	if err := h.alive(ctx); err != nil {
+		s.VswitchdError = err.Error()
+		return
+	}
+	s.Control = ctl.Instance()
+	s.KeepsMemory = vswitchdKeepsMemory(ctl.Process())
 	text, err := ctl.Call(ctx, "upcall/show")
 	if err != nil {
 		s.VswitchdError = err.Error()

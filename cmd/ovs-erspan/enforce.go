@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/session"
@@ -21,13 +19,13 @@ const lockRetry = 100 * time.Millisecond
 // What only stops copies (stops) waits for no daemon that hangs, but is done in spite of its lock: whatever of an older wish
 // the daemon does when it goes on, it undoes again, because it finds this generation then, and a row that changed under it
 // it does not touch (controller.Stale).
-func (h *host) enforce(ctx context.Context, generation uint64, stops bool, about func() []string) (status map[string]session.Status, failed []string, err error) {
+func (h *host) enforce(ctx context.Context, generation uint64, stops bool, about func() []string) (status map[string]session.Status, failed map[string]string, err error) {
 	for {
 		held, err := tryLock(h.app.rundir)
 		if err == nil {
 			defer held.release()
 			h.unattended = true
-			return h.reconcile(ctx)
+			return h.reconcile(ctx, stops)
 		}
 		if !errors.Is(err, errLocked) {
 			return nil, nil, err
@@ -46,13 +44,15 @@ func (h *host) enforce(ctx context.Context, generation uint64, stops bool, about
 		switch {
 		case isDaemon && d.hung() && stops:
 			fmt.Fprintf(h.app.err, "note: the daemon (process %d) hangs: this command stops the copies itself; restart the daemon (systemctl restart ovs-erspan)\n", d.PID)
-			return h.reconcile(ctx)
+			return h.reconcile(ctx, stops)
 		case isDaemon && d.hung():
 			return nil, nil, fmt.Errorf("the daemon (process %d) holds %s and has given no sign of life for %s: it hangs; restart it (systemctl restart ovs-erspan)",
 				d.PID, lockName, time.Since(d.At).Round(time.Second))
+		case isDaemon && stops && d.Trouble != "" && d.Tried >= generation:
+			return nil, nil, fmt.Errorf("%s: %s", stoppedInDatabase, d.Trouble)
 		case isDaemon && d.Reconciled >= generation && len(d.Failed) > 0:
 			status, err := h.statuses(about)
-			return status, slices.Sorted(maps.Values(d.Failed)), err
+			return status, d.Failed, err
 		case ctx.Err() != nil && isDaemon && d.Trouble != "":
 			return nil, nil, fmt.Errorf("the daemon (process %d) goes on trying: %s: %w", d.PID, d.Trouble, ctx.Err())
 		case ctx.Err() != nil && isDaemon:
@@ -63,11 +63,35 @@ func (h *host) enforce(ctx context.Context, generation uint64, stops bool, about
 	}
 }
 
-// reconcile puts the wish in force.
-func (h *host) reconcile(ctx context.Context) (status map[string]session.Status, failed []string, err error) {
+// stoppedInDatabase says what is done where ovs-vswitchd is not there, or hangs.
+const stoppedInDatabase = "what was to stop is out of Open vSwitch's database, but ovs-vswitchd does not answer: copies may go on until it goes on or is started anew"
+
+// aliveTime bounds the question whether ovs-vswitchd is there: there is something to do also where it hangs.
+const aliveTime = 3 * time.Second
+
+// alive fails where ovs-vswitchd does not answer in time.
+func (h *host) alive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, min(aliveTime, h.app.timeout/3))
+	defer cancel()
+	return h.ctl.Alive(ctx)
+}
+
+// reconcile puts the wish in force. Where there is no ovs-vswitchd to do it with, what is to stop is at least taken out of
+// the database.
+func (h *host) reconcile(ctx context.Context, stops bool) (status map[string]session.Status, failed map[string]string, err error) {
+	if away := h.alive(ctx); away != nil {
+		if _, err := h.controller.Stop(ctx); err != nil {
+			return nil, nil, errors.Join(away, err)
+		}
+		if stops {
+			return nil, nil, fmt.Errorf("%s: %w", stoppedInDatabase, away)
+		}
+		return nil, nil, away
+	}
 	result, err := h.controller.Reconcile(ctx)
-	for _, bridge := range slices.Sorted(maps.Keys(result.Failed)) {
-		failed = append(failed, result.Failed[bridge].Error())
+	failed = map[string]string{}
+	for bridge, err := range result.Failed {
+		failed[bridge] = err.Error()
 	}
 	return result.Status, failed, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -21,6 +22,7 @@ type host struct {
 	app        *app
 	db         *ovsdb.DB
 	ofctl      *openflow.Client
+	ctl        *vswitchd.Client
 	controller *controller.Controller
 	// altered are the sessions that this command added or altered, as they are stored now.
 	altered []session.Stored
@@ -32,29 +34,52 @@ type host struct {
 func (a *app) withHost(ctx context.Context, run func(ctx context.Context, h *host) error) error {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	db, err := ovsdb.Connect(ctx, a.rundir)
+	db, err := ovsdb.Open(ctx, a.database())
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	h := &host{app: a, db: db, ofctl: openflow.New(a.rundir)}
-	h.controller = newController(a.rundir, db, h.ofctl)
+	h := &host{app: a, db: db, ofctl: openflow.New(a.rundir), ctl: a.vswitchd(func() *ovsdb.DB { return db })}
+	h.controller = newController(db, h.ofctl, h.ctl)
 	h.controller.Log = a.logger()
 	err = run(ctx, h)
-	if errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
 		return withCode(exitCode(err), fmt.Errorf("%w (after %s; --timeout gives it longer)", err, a.timeout))
 	}
 	return err
 }
 
 // newController makes a controller without a log.
-func newController(rundir string, db *ovsdb.DB, ofctl *openflow.Client) *controller.Controller {
+func newController(db *ovsdb.DB, ofctl *openflow.Client, ctl *vswitchd.Client) *controller.Controller {
 	return &controller.Controller{
-		DB: db, OpenFlow: ofctl, Vswitchd: vswitchd.New(rundir), Underlay: kernel{},
+		DB: db, OpenFlow: ofctl, Vswitchd: ctl, Underlay: kernel{},
 		Now: time.Now, Reached: reached,
 		Stale:       func(err error) bool { return errors.Is(err, ovsdb.ErrConflict) },
 		PortNotOpen: func(err error) bool { var failed *ovsdb.InterfaceError; return errors.As(err, &failed) },
 	}
+}
+
+// vswitchd is the ovs-vswitchd that the flags name; the database, where it is connected to, knows its bridges.
+func (a *app) vswitchd(database func() *ovsdb.DB) *vswitchd.Client {
+	return vswitchd.Open(vswitchd.Options{RunDir: a.rundir, Control: a.control, Known: func() (known vswitchd.Known) {
+		db := database()
+		if db == nil {
+			return known
+		}
+		state, err := db.State()
+		if err != nil {
+			return known
+		}
+		known.Bridges = slices.Sorted(maps.Keys(state.Bridges))
+		for _, b := range state.Bridges {
+			for _, p := range b.Ports {
+				for _, i := range p.Interfaces {
+					known.Ports = append(known.Ports, i.Name)
+				}
+			}
+		}
+		return known
+	}})
 }
 
 // view is the host as checks of the sessions see it. The kernel's devices, of which there may be thousands, matter to

@@ -109,6 +109,9 @@ type sign struct {
 	At  time.Time `json:"at"`
 	// Reconciled is the generation that the daemon has dealt with last, whether or not all of it could be put in force.
 	Reconciled uint64 `json:"reconciled"`
+	// Tried is the generation whose sessions the daemon has stopped as far as the database goes, where Trouble says why it
+	// could do no more.
+	Tried uint64 `json:"tried,omitempty"`
 	// Failed says, by bridge, what could not be done then; Trouble is why nothing could.
 	Failed  map[string]string `json:"failed,omitempty"`
 	Trouble string            `json:"trouble,omitempty"`

@@ -13,12 +13,15 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/ovs-erspan/ovs-erspan/ovsdb"
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
 // app is what all commands share: the global flags and where to read and write.
 type app struct {
 	rundir  string
+	db      ovsdb.Options // but for the run directory
+	control string        // the control socket of ovs-vswitchd, "": it is looked for
 	output  string
 	timeout time.Duration
 	verbose bool
@@ -71,6 +74,9 @@ OVSDB, so it survives restarts.`,
 			if !slices.Contains(outputFormats, a.output) {
 				return refuse(fmt.Errorf("--output %q: want one of table, wide, json, yaml", a.output))
 			}
+			if err := a.database().Check(); err != nil {
+				return refuse(err)
+			}
 			if a.timeout <= 0 {
 				return refuse(fmt.Errorf("--timeout %s: want more than nothing, such as 10s", a.timeout))
 			}
@@ -90,6 +96,11 @@ OVSDB, so it survives restarts.`,
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.rundir, "ovs-rundir", rundir, "where Open vSwitch has its sockets (db.sock, BRIDGE.mgmt); $OVS_RUNDIR sets the default")
+	flags.StringVar(&a.db.Remote, "db", "", "Open vSwitch's `database`: unix:PATH, tcp:IP:PORT or ssl:IP:PORT (default: db.sock in --ovs-rundir)")
+	flags.StringVar(&a.db.PrivateKey, "private-key", "", "`file` with the private key, for --db ssl:…")
+	flags.StringVar(&a.db.Certificate, "certificate", "", "`file` with the certificate of the private key, for --db ssl:…")
+	flags.StringVar(&a.db.CACert, "ca-cert", "", "`file` with the CA's certificate that the database's is checked with, for --db ssl:…")
+	flags.StringVar(&a.control, "vswitchd-ctl", "", "`path` of ovs-vswitchd's control socket (default: the socket in --ovs-rundir of the process that serves the bridges)")
 	flags.StringVarP(&a.output, "output", "o", "table", "table, wide, json or yaml")
 	flags.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long a command may take")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say on standard error what is done")
@@ -110,6 +121,13 @@ OVSDB, so it survives restarts.`,
 		newManCommand(a),
 	)
 	return root
+}
+
+// database is the one that the flags name.
+func (a *app) database() ovsdb.Options {
+	o := a.db
+	o.RunDir = a.rundir
+	return o
 }
 
 // valueFault is what is wrong with the value of a flag that pflag reads.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -30,7 +31,7 @@ func newSessionListCommand(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.show(cmd.Context(), watch, func(ctx context.Context, h *host, last *[]sessionView) error {
 				views, err := h.views(ctx)
-				if err != nil {
+				if err != nil && views == nil {
 					return err
 				}
 				if views == nil {
@@ -38,7 +39,7 @@ func newSessionListCommand(a *app) *cobra.Command {
 				}
 				text := listText(views, *last, a.output == "wide")
 				*last = views
-				return a.print(views, text)
+				return errors.Join(a.print(views, text), err)
 			})
 		},
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,7 +37,7 @@ func newSessionShowCommand(a *app) *cobra.Command {
 					}
 				}
 				views, err := h.views(ctx)
-				if err != nil {
+				if err != nil && views == nil {
 					return err
 				}
 				i := slices.IndexFunc(views, func(v sessionView) bool { return v.Name == args[0] })
@@ -45,7 +46,10 @@ func newSessionShowCommand(a *app) *cobra.Command {
 				}
 				text := showText(views[i], *last)
 				*last = views
-				return a.print(views[i], text)
+				if views[i].Status.Reason != flows.ReasonUnreachable {
+					err = nil // what cannot be seen is not about this one
+				}
+				return errors.Join(a.print(views[i], text), err)
 			})
 		},
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/ovs-erspan/ovs-erspan/flows"
 	"github.com/ovs-erspan/ovs-erspan/session"
 	"github.com/ovs-erspan/ovs-erspan/trace"
-	"github.com/ovs-erspan/ovs-erspan/vswitchd"
 )
 
 // errNotWhole and errNotReached end `session trace` with an exit code; what is amiss is printed already.
@@ -109,7 +108,7 @@ func (h *host) megaflows(ctx context.Context, o observed, s session.Stored) ([]t
 	if out == nil || out.TapBridge == "" {
 		return nil, ""
 	}
-	ctl := vswitchd.New(h.app.rundir)
+	ctl := h.ctl
 	counts, err := ctl.Megaflows(ctx)
 	if err != nil {
 		return nil, err.Error()
@@ -171,7 +170,7 @@ func (h *host) tracePacket(ctx context.Context, o observed, s session.Stored, pa
 		}
 		met := map[string]bool{}
 		for _, e := range entries {
-			printed, err := vswitchd.New(h.app.rundir).Trace(ctx, e.bridge, e.flow)
+			printed, err := h.ctl.Trace(ctx, e.bridge, e.flow)
 			if err != nil {
 				return tracePacketError(packet, err)
 			}

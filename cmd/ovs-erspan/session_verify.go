@@ -18,7 +18,6 @@ import (
 	"github.com/ovs-erspan/ovs-erspan/probe"
 	"github.com/ovs-erspan/ovs-erspan/session"
 	"github.com/ovs-erspan/ovs-erspan/trace"
-	"github.com/ovs-erspan/ovs-erspan/vswitchd"
 )
 
 // errNotProven ends `session verify` with an exit code; why is printed already.
@@ -166,7 +165,7 @@ func (h *host) verifyDestination(ctx context.Context, o observed, s session.Stor
 	if err != nil {
 		return refuse(&session.FieldError{Field: "--packet", Value: f.packet, Reason: err.Error()})
 	}
-	printed, err := vswitchd.New(h.app.rundir).Trace(ctx, out.TapBridge, joinFields(header, flow))
+	printed, err := h.ctl.Trace(ctx, out.TapBridge, joinFields(header, flow))
 	if err != nil {
 		return err
 	}
@@ -382,7 +381,7 @@ func (p *prober) try(ctx context.Context, taps []*flows.Tap) (copies []trace.Cop
 		if err != nil {
 			return nil, "", 0, &unfitError{err}
 		}
-		printed, err := vswitchd.New(p.app.rundir).Trace(ctx, p.out.TapBridge, joinFields(fmt.Sprintf("in_port=%d", t.OFPort), flow))
+		printed, err := p.ctl.Trace(ctx, p.out.TapBridge, joinFields(fmt.Sprintf("in_port=%d", t.OFPort), flow))
 		if err != nil {
 			return nil, "", 0, err
 		}

@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,14 +56,62 @@ type collectorView struct {
 	Sent flows.Count `json:"sent"`
 }
 
-// views looks at the sessions without changing anything.
+// views looks at the sessions without changing anything. Views beside an error are of what is stored, where not all could
+// be seen.
 func (h *host) views(ctx context.Context) ([]sessionView, error) {
+	if away := h.alive(ctx); away != nil {
+		return h.storedViews(away)
+	}
 	o, err := h.observe(ctx)
 	if err != nil {
 		return nil, err
 	}
 	unmatched, err := h.unmatched(ctx, o.plan.Program, o.there)
+	if err != nil {
+		return nil, err
+	}
+	if o.unseen != nil {
+		err = withCode(exitNotInForce, fmt.Errorf("not everything could be seen: %w", o.unseen))
+	}
 	return append(o.views, unmatched...), err
+}
+
+// storedViews are the sessions as they are stored, while there is no ovs-vswitchd to ask about more.
+func (h *host) storedViews(away error) ([]sessionView, error) {
+	wish, err := h.db.Wish()
+	if err != nil {
+		return nil, err
+	}
+	views := []sessionView{}
+	for _, s := range wish.Sessions {
+		st := wish.Status[s.Name]
+		v := view(s, st, flows.Counters{})
+		v.Status.Generation, v.Status.ObservedGeneration = wish.Generation, wish.InForce
+		if s.Bounded() {
+			v.Status.Used = &flows.Count{Packets: s.Used.Packets, Bytes: s.Used.Bytes}
+		}
+		switch {
+		case s.Disabled:
+			v.Status.State, v.Status.Reason, v.Status.Message = session.Disabled, flows.ReasonDisabled, "disabled by the user"
+		case !s.Stopped():
+			v.Status.State, v.Status.Reason, v.Status.Message = session.Pending, flows.ReasonUnreachable, away.Error()
+			if st.Reason != flows.ReasonUnreachable {
+				v.Status.Since = time.Now().UTC().Truncate(time.Second)
+			}
+		}
+		views = append(views, v)
+	}
+	for _, name := range slices.Sorted(maps.Keys(wish.Broken)) {
+		views = append(views, sessionView{Name: name, Status: statusView{State: session.Failed, Reason: flows.ReasonInvalid, Message: wish.Broken[name].Error()}})
+	}
+	return views, withCode(exitNotInForce, fmt.Errorf("this is what is stored, what is in force cannot be seen: %w", away))
+}
+
+// contested tells whether the daemon has reported that it leaves something of the session alone for now, because somebody
+// else keeps undoing it: no other process can know.
+func (h *host) contested(st session.Status) bool {
+	d, running := readSign(h.app.rundir)
+	return running && !d.hung() && flows.Contested(st.Reason)
 }
 
 // observed is the host as it is now: what is wished, what that makes of what is there, and the sessions' states.
@@ -69,6 +120,8 @@ type observed struct {
 	plan  controller.Plan
 	there map[string][]flows.Entry // the flows of our bridges
 	views []sessionView
+	// unseen is why flows of some bridges could not be seen; the sessions that it is about say so.
+	unseen error
 }
 
 // observe looks at the host without changing anything. What is in force is read from the bridges, not from what was once
@@ -89,7 +142,7 @@ func (h *host) observe(ctx context.Context) (observed, error) {
 	pending := flows.NotInForce(plan.Program, plan.Rows, changes)
 	status := controller.Statuses(wish, plan.Program, time.Now())
 	counted := flows.CountAll(plan.Program, there)
-	o := observed{wish: wish, plan: plan, there: there}
+	o := observed{wish: wish, plan: plan, there: there, unseen: err}
 	for _, s := range wish.Sessions {
 		v := view(s, status[s.Name], counted[s.Name])
 		if s.Bounded() {
@@ -100,7 +153,12 @@ func (h *host) observe(ctx context.Context) (observed, error) {
 			}
 		}
 		v.Status.Generation, v.Status.ObservedGeneration = wish.Generation, wish.InForce
-		if pending[s.Name] && (v.Status.State == session.Active || v.Status.State == session.Degraded) {
+		was := wish.Status[s.Name]
+		switch {
+		case !pending[s.Name]:
+		case h.contested(was):
+			v.Status.State, v.Status.Reason, v.Status.Message, v.Status.Since = was.State, was.Reason, was.Message, was.Since
+		case v.Status.State == session.Active || v.Status.State == session.Degraded:
 			v.Status.State, v.Status.Reason = session.Pending, flows.ReasonNotInForce
 			v.Status.Message = "what is programmed is not what is wished: " + h.app.whoReconciles() + " mends it"
 		}

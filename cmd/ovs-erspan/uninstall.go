@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ovs-erspan/ovs-erspan/flows"
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
@@ -42,12 +44,12 @@ func removeAll(w *session.Wish) ([]string, error) {
 
 func uninstall(ctx context.Context, h *host) error {
 	removed := 0
-	_, err := h.make(ctx, edit{change: func(w *session.Wish) ([]string, error) {
+	_, stopped := h.make(ctx, edit{change: func(w *session.Wish) ([]string, error) {
 		removed = len(w.Sessions) + len(w.Broken)
 		return removeAll(w)
 	}})
-	if err != nil {
-		return err
+	if stopped != nil && exitCode(stopped) != exitNotInForce {
+		return stopped
 	}
 	held, err := tryLock(h.app.rundir)
 	daemon := errors.Is(err, errLocked)
@@ -57,12 +59,26 @@ func uninstall(ctx context.Context, h *host) error {
 	if !daemon {
 		defer held.release()
 		// Without a change of the wish nothing was reconciled: do it here, for what a crash may have left.
-		if _, err := h.controller.Reconcile(ctx); err != nil {
-			return err
+		if stopped == nil {
+			if _, failed, err := h.reconcile(ctx, true); err != nil || len(failed) > 0 {
+				stopped = withCode(exitNotInForce, errors.Join(err, joined(failed, func(string) bool { return true })))
+			}
 		}
 	}
-	if err := h.controller.ClearSelfTest(ctx); err != nil {
+	if err := h.controller.ClearSelfTest(ctx, stopped == nil); err != nil {
 		return err
+	}
+	if err := h.rowsLeft(); err != nil {
+		return errors.Join(stopped, err)
+	}
+	state, err := h.db.State()
+	if err != nil {
+		return err
+	}
+	if stopped != nil && len(state.Delivered) > 0 {
+		// What may be left is noted in the database, for who comes next.
+		return withCode(exitNotInForce, fmt.Errorf("%w; no row of ovs-erspan is left; run 'ovs-erspan uninstall' again when Open vSwitch answers, for a flow that may be left on bridge %s",
+			stopped, strings.Join(state.Delivered, ", ")))
 	}
 	if err := h.db.Forget(ctx); err != nil {
 		return err
@@ -72,5 +88,20 @@ func uninstall(ctx context.Context, h *host) error {
 			return err
 		}
 	}
+	if stopped != nil {
+		return withCode(exitNotInForce, fmt.Errorf("%w; nothing of ovs-erspan is left in Open vSwitch's database", stopped))
+	}
 	return h.app.print(map[string]any{"removed": removed}, fmt.Sprintf("sessions removed: %d; nothing of ovs-erspan is left in this Open vSwitch\n", removed))
+}
+
+// rowsLeft fails where rows of ours are left that nobody else has a part in: then the store has to stay, too.
+func (h *host) rowsLeft() error {
+	state, err := h.db.State()
+	if err != nil {
+		return err
+	}
+	if c := flows.RowChanges(state, flows.Program{}); !c.Empty() {
+		return withCode(exitNotInForce, fmt.Errorf("%d rows of ovs-erspan are left: run 'ovs-erspan uninstall' again", len(c.Before)+len(c.After)+len(c.Last)))
+	}
+	return nil
 }

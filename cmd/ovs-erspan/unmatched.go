@@ -12,7 +12,6 @@ import (
 	"github.com/ovs-erspan/ovs-erspan/erspan"
 	"github.com/ovs-erspan/ovs-erspan/flows"
 	"github.com/ovs-erspan/ovs-erspan/session"
-	"github.com/ovs-erspan/ovs-erspan/vswitchd"
 )
 
 // unmatchedName is the row of what arrived and is no session's. No session can have this name.
@@ -69,7 +68,7 @@ func (h *host) unmatched(ctx context.Context, p flows.Program, there map[string]
 		if !seen {
 			continue
 		}
-		megaflows, err := vswitchd.New(h.app.rundir).Call(ctx, "dpif/dump-flows", tb.Name)
+		megaflows, err := h.ctl.Call(ctx, "dpif/dump-flows", tb.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -110,7 +109,7 @@ func (h *host) undecodable(ctx context.Context, p flows.Program) (uint64, error)
 	if !waiting {
 		return 0, nil
 	}
-	text, err := vswitchd.New(h.app.rundir).Call(ctx, "coverage/read-counter", "datapath_drop_tunnel_pop_error")
+	text, err := h.ctl.Call(ctx, "coverage/read-counter", "datapath_drop_tunnel_pop_error")
 	if err != nil {
 		return 0, err
 	}

@@ -195,8 +195,20 @@ func (h *Host) tool(ctx context.Context, args ...string) (string, error) {
 
 // StartDB starts ovsdb-server and waits until it takes connections.
 func (h *Host) StartDB(ctx context.Context) error {
-	return h.startDaemon(ctx, &h.db, h.databaseAnswers,
-		"ovsdb-server", "--remote=punix:"+h.DBSocket(), "--pidfile", "--log-file", "-vconsole:off", h.dbFile())
+	return h.startDB(ctx)
+}
+
+// RestartDBWith ends ovsdb-server, and starts it with more options, such as another --remote.
+func (h *Host) RestartDBWith(ctx context.Context, options ...string) error {
+	if err := h.StopDB(ctx); err != nil {
+		return err
+	}
+	return h.startDB(ctx, options...)
+}
+
+func (h *Host) startDB(ctx context.Context, options ...string) error {
+	args := []string{"ovsdb-server", "--remote=punix:" + h.DBSocket(), "--pidfile", "--log-file", "-vconsole:off", h.dbFile()}
+	return h.startDaemon(ctx, &h.db, h.databaseAnswers, append(args, options...)...)
 }
 
 func (h *Host) databaseAnswers(ctx context.Context) error {
@@ -206,10 +218,13 @@ func (h *Host) databaseAnswers(ctx context.Context) error {
 
 // StartVswitchd starts ovs-vswitchd, waits until it has done what the database says, and gives the bridges' own ports
 // their addresses and routes again, which went with the process.
-func (h *Host) StartVswitchd(ctx context.Context) error {
+func (h *Host) StartVswitchd(ctx context.Context) error { return h.StartVswitchdWith(ctx, "--pidfile") }
+
+// StartVswitchdWith is StartVswitchd with other options than a pidfile, such as --unixctl.
+func (h *Host) StartVswitchdWith(ctx context.Context, options ...string) error {
 	ctx, cancel := bounded(ctx, toolTimeout)
 	defer cancel()
-	args := []string{"ovs-vswitchd", "unix:" + h.DBSocket(), "--pidfile", "--log-file", "-vconsole:off"}
+	args := append([]string{"ovs-vswitchd", "unix:" + h.DBSocket(), "--log-file", "-vconsole:off"}, options...)
 	if h.lab.datapath == Userspace {
 		args = append(args, "--disable-system") // the kernel's datapath is not to be asked for, nor its module loaded
 	}
@@ -436,15 +451,19 @@ func (h *Host) checkPort(ctx context.Context, name string) error {
 }
 
 // PauseVswitchd freezes ovs-vswitchd (SIGSTOP) until ResumeVswitchd, as a host that is stuck.
-func (h *Host) PauseVswitchd() error { return h.signalVswitchd(unix.SIGSTOP) }
+func (h *Host) PauseVswitchd() error { return h.signal(&h.vs, unix.SIGSTOP) }
 
 // ResumeVswitchd lets a frozen ovs-vswitchd go on (SIGCONT).
-func (h *Host) ResumeVswitchd() error { return h.signalVswitchd(unix.SIGCONT) }
+func (h *Host) ResumeVswitchd() error { return h.signal(&h.vs, unix.SIGCONT) }
 
-func (h *Host) signalVswitchd(sig syscall.Signal) error {
-	p := h.daemon(&h.vs)
+// PauseDB and ResumeDB do the same to ovsdb-server.
+func (h *Host) PauseDB() error  { return h.signal(&h.db, unix.SIGSTOP) }
+func (h *Host) ResumeDB() error { return h.signal(&h.db, unix.SIGCONT) }
+
+func (h *Host) signal(slot **Process, sig syscall.Signal) error {
+	p := h.daemon(slot)
 	if p == nil {
-		return fmt.Errorf("%s: ovs-vswitchd does not run", h)
+		return fmt.Errorf("%s: it does not run", h)
 	}
 	return p.Signal(sig)
 }

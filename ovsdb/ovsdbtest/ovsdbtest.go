@@ -91,13 +91,13 @@ func StartWith(tb testing.TB, o Options) *Server {
 	return s
 }
 
-// StartDatabase runs ovsdb-server again after KillDatabase.
-func (s *Server) StartDatabase() {
+// StartDatabase runs ovsdb-server again after KillDatabase, with more options if there are any.
+func (s *Server) StartDatabase(more ...string) {
 	s.tb.Helper()
 	socket := filepath.Join(s.RunDir, "db.sock")
 	os.Remove(socket)
-	s.database = s.daemon("ovsdb-server", filepath.Join(s.RunDir, "conf.db"), "--remote=punix:"+socket,
-		"--unixctl="+filepath.Join(s.RunDir, "ovsdb-server.ctl"))
+	s.database = s.daemon("ovsdb-server", append(more, filepath.Join(s.RunDir, "conf.db"), "--remote=punix:"+socket,
+		"--unixctl="+filepath.Join(s.RunDir, "ovsdb-server.ctl"))...)
 	dir, err := os.Open(s.RunDir)
 	if err != nil {
 		s.tb.Fatal(err)
