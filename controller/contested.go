@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
@@ -36,10 +37,28 @@ func (c *Controller) may(key, wish string, x contested, result *Result) bool {
 	}
 	x.until = c.contest[key].until
 	if begins {
-		c.Log.Warn("somebody else undoes again and again what is put back: it is left alone for a while", "what", x.String(), "for", c.contest[key].rest, "until", x.until.UTC().Format(time.RFC3339))
+		result.resting = append(result.resting, x)
 	}
 	result.Contested = append(result.Contested, x)
 	return false
+}
+
+// warn tells of the rests that begin, all in one line: a bridge whose mirrors are cleared has many.
+func (c *Controller) warn(resting []contested) {
+	if len(resting) == 0 {
+		return
+	}
+	var what []string
+	for _, x := range resting {
+		what = append(what, x.String())
+	}
+	slices.Sort(what)
+	const few = 8
+	if more := len(what) - few; more > 0 {
+		what = append(what[:few], fmt.Sprintf("and %d more", more))
+	}
+	c.Log.Warn("somebody else undoes again and again what is put back: it is left alone for a while",
+		"what", strings.Join(what, ", "), "until", resting[0].until.UTC().Format(time.RFC3339))
 }
 
 // undisputed are the row changes without those that somebody keeps undoing, and without what would need them. A row that

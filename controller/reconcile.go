@@ -30,6 +30,7 @@ type Result struct {
 	Contested []contested
 
 	withheld map[string]bool // keys of the rows of Contested
+	resting  []contested     // those of Contested whose rest begins
 }
 
 // Changed tells whether anything was changed.
@@ -102,6 +103,7 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 	}
 	result.Plan = plan
 	unreachable(plan.Program, result.Failed)
+	c.warn(result.resting)
 	markContested(plan.Program, result.Contested)
 	result.Status = Statuses(wish, plan.Program, c.Now())
 	c.reached("report")

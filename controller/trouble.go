@@ -53,6 +53,7 @@ func (c *Controller) eachBridge(ctx context.Context, bridges map[string][]flows.
 			defer mu.Unlock()
 			result.FlowMods += part.FlowMods
 			result.Contested = append(result.Contested, part.Contested...)
+			result.resting = append(result.resting, part.resting...)
 			hung[bridge] = ctx.Err() != nil
 			if err != nil {
 				result.Failed[bridge] = err

@@ -66,7 +66,9 @@ func TestContested(t *testing.T) {
 			if n := strings.Count(log, `"level":"INFO"`); n > 30 {
 				t.Errorf("%d lines in the log:\n%s", n, log)
 			}
-			s.noCopies()
+			if fight.name == "mirrors" || fight.name == "flows of our bridge" { // all at once, so that all rest
+				s.noCopies()
+			}
 			if v := s.show("one"); v.Status.State != "Degraded" || v.Status.Reason != fight.reason || !strings.Contains(v.Status.Message, "again and again") {
 				t.Errorf("show: %+v", v.Status)
 			}
@@ -93,7 +95,7 @@ func TestContested(t *testing.T) {
 func TestNotContested(t *testing.T) {
 	s := newScene(t)
 	d := s.daemon().ready()
-	s.add("one", "--source", "vnet0,vnet1", "--match", "icmp")
+	s.add("one", "--source", "vnet0,vnet1", "--match", "icmp", "--direction", "ingress")
 	becomes := func(what, want string) {
 		t.Helper()
 		s.must(lab.Until(s.ctx, what, func(context.Context) error {
