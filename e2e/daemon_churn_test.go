@@ -91,7 +91,7 @@ func TestChurnAtScale(t *testing.T) {
 	s.must(s.host.WaitReady(s.ctx))
 	file := "apiVersion: ovs-erspan/v1\nsessions:\n"
 	for n := range sessions {
-		file += fmt.Sprintf("- {name: s%d, bridge: %s, sources: {ports: [v%d]}, collectors: [%s], erspan: {sessionID: %d}}\n", n, bridge(n), n, collectorAddr, n+1)
+		file += fmt.Sprintf("- {name: s%d, bridge: %s, sources: {ports: [v%d]}, direction: ingress, collectors: [%s], erspan: {sessionID: %d}}\n", n, bridge(n), n, collectorAddr, n+1)
 	}
 	if r := s.oeOn(s.host, lab.Command{Stdin: strings.NewReader(file)}, "apply", "-f", "-", "--timeout", "2m"); r.code != 0 {
 		t.Fatalf("apply: exit %d: %s", r.code, r.stderr)

@@ -179,7 +179,7 @@ func TestVerifyFilters(t *testing.T) {
 		}
 		s.stop(wire)
 		filter := map[string]string{"https": "spanid == 1 && tcp.dstport == 443", "six": "spanid == 2 && ipv6.dst == 2001:db8:1:: && udp.dstport == 53", "macs": "spanid == 3 && eth.src == 50:54:00:00:00:05 && eth.type == 0x88cc"}[name]
-		if n, err := wire.Count(s.ctx, "erspan."+filter); err != nil || n != 3 {
+		if n, err := wire.Count(s.ctx, "erspan."+filter); err != nil || n != 6 { // three through each tap
 			t.Errorf("%s: tshark saw %d such frames, %v", name, n, err)
 		}
 	}
@@ -197,7 +197,7 @@ func TestVerifyFilters(t *testing.T) {
 		t.Errorf("--packet: %+v", p)
 	}
 	s.stop(wire)
-	if n, err := wire.Count(s.ctx, "erspan.spanid == 1 && vlan.id == 9 && ip.src == 192.168.7.7 && tcp.checksum.status != 0"); err != nil || n != 3 {
+	if n, err := wire.Count(s.ctx, "erspan.spanid == 1 && vlan.id == 9 && ip.src == 192.168.7.7 && tcp.checksum.status != 0"); err != nil || n != 6 {
 		t.Errorf("tshark saw %d of them, %v", n, err)
 	}
 	s.must(receiver.Stop(s.ctx))
