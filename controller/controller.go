@@ -17,6 +17,8 @@ type DB interface {
 	State() (flows.State, error)
 	// Apply commits the changes in one transaction and returns when ovs-vswitchd has taken them over.
 	Apply(ctx context.Context, ops []flows.RowOp) error
+	// Mend makes the store whole, before the wish is read; it tells what was lost and restored, nil for nothing.
+	Mend(ctx context.Context, now time.Time) (*session.Restored, error)
 	// Commit is Apply that does not wait.
 	Commit(ctx context.Context, ops []flows.RowOp) error
 	// Wish is what the store holds.

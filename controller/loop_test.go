@@ -198,8 +198,9 @@ func (f *fakeHost) Prime(flows.Path) error {
 // there is always something to do.
 type fakeDB struct{ *fakeHost }
 
-func (fakeDB) Apply(context.Context, []flows.RowOp) error  { return nil }
-func (fakeDB) Commit(context.Context, []flows.RowOp) error { return nil }
+func (fakeDB) Mend(context.Context, time.Time) (*session.Restored, error) { return nil, nil }
+func (fakeDB) Apply(context.Context, []flows.RowOp) error                 { return nil }
+func (fakeDB) Commit(context.Context, []flows.RowOp) error                { return nil }
 
 type fakeFlows struct{ *fakeHost }
 

@@ -52,7 +52,7 @@ func (c *Controller) Reconcile(ctx context.Context) (Result, error) {
 }
 
 func (c *Controller) reconcile(ctx context.Context) (Result, error) {
-	wish, err := c.DB.Wish()
+	wish, err := c.wish(ctx)
 	if err != nil {
 		return Result{}, err
 	}

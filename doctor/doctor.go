@@ -44,6 +44,9 @@ type Snapshot struct {
 	State    flows.State
 	// Broken are the sessions asked about that the store holds and nobody can read, with the reason.
 	Broken map[string]string
+	// Wished is how many sessions the store holds, those that cannot be read included; Restored is its last accident.
+	Wished   int
+	Restored *session.Restored
 	// Outcomes are what the plan for all sessions makes of each, by name.
 	Outcomes map[string]*flows.Outcome
 	// KernelWays are the kernel's paths to the collectors of userspace sessions, which copies do not take.

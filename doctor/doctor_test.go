@@ -25,7 +25,7 @@ func healthy() Snapshot {
 	tunnel := port("es-tun-nd", "erspan", 1)
 	tunnel.ExternalIDs = map[string]string{flows.OwnerKey: "tunnel"}
 	return Snapshot{
-		Rundir: "/run", Sessions: []session.Stored{st}, Broken: map[string]string{},
+		Rundir: "/run", Sessions: []session.Stored{st}, Wished: 1, Broken: map[string]string{},
 		State: flows.State{OVSVersion: "3.1.0", OtherConfig: map[string]string{}, Bridges: map[string]*flows.Bridge{
 			"br0":          {Name: "br0", DatapathType: "netdev", Ports: map[string]*flows.Port{"vnet0": port("vnet0", "", 1)}, Mirrors: map[string]*flows.Mirror{}},
 			"br-ul":        {Name: "br-ul", DatapathType: "netdev", Ports: map[string]*flows.Port{}},
@@ -71,6 +71,13 @@ func TestChecks(t *testing.T) {
 		{"daemon", Failure, "no sign of life", func(s *Snapshot) { s.Daemon.Hung = true }},
 		{"daemon", Failure, "disk", func(s *Snapshot) { s.Daemon.Trouble = "disk" }},
 		{"in-force", Warning, "3 rows", func(s *Snapshot) { s.PendingRows = 3 }},
+		{"in-force", Warning, "bridge br-erspan-nd, port es-1-p of br0, mirror ovs-erspan-1 of br0", func(s *Snapshot) {
+			mark := map[string]string{flows.OwnerKey: "tap"}
+			s.Wished = 0
+			s.State.Bridges["br0"].Ports["es-1-p"] = &flows.Port{Name: "es-1-p", ExternalIDs: mark}
+			s.State.Bridges["br0"].Mirrors = map[string]*flows.Mirror{"id": {Name: "ovs-erspan-1", ExternalIDs: mark}}
+		}},
+		{"store", Warning, "restored from bridge br-erspan", func(s *Snapshot) { s.Restored = &session.Restored{From: "bridge br-erspan"} }},
 		{"in-force", Failure, "refused", func(s *Snapshot) { s.PendingError = "refused" }},
 		{"contested", Warning, "again and again", func(s *Snapshot) { s.Contested = map[string]string{"web": "undone again and again"} }},
 		{"controller", Warning, "2 OpenFlow controllers", func(s *Snapshot) { s.Facts.Bridges["br-erspan-nd"] = Export{Controllers: 2} }},

@@ -124,7 +124,35 @@ func checkStore(s *Snapshot) (results []Result) {
 	for _, name := range slices.Sorted(maps.Keys(s.Broken)) {
 		results = append(results, failure("cannot be read from the store: "+s.Broken[name], "write it again with 'ovs-erspan apply', or remove it with 'ovs-erspan session remove "+name+"'").of(name))
 	}
+	if r := s.Restored; r != nil {
+		results = append(results, warning(fmt.Sprintf("at %s the store was gone, deleted by somebody, and was restored from %s", r.At.Format(time.RFC3339), r.From),
+			"find out who deletes rows of Open vSwitch's table Queue ('ovsdb-tool show-log' tells when); compare 'ovs-erspan export' with what you wish for; the next change of a session takes this note away"))
+	}
 	return orOK(results, fmt.Sprintf("%d sessions", len(s.Sessions)))
+}
+
+// strays are the rows of ours on this host, as people name them.
+func strays(s *Snapshot) (rows []string) {
+	for _, name := range slices.Sorted(maps.Keys(s.State.Bridges)) {
+		b := s.State.Bridges[name]
+		if flows.Ours(b.ExternalIDs) {
+			if slices.Contains(flows.TapBridgeNames(), name) { // others are of a self-test
+				rows = append(rows, "bridge "+name)
+			}
+			continue
+		}
+		for _, port := range slices.Sorted(maps.Keys(b.Ports)) {
+			if flows.Ours(b.Ports[port].ExternalIDs) {
+				rows = append(rows, fmt.Sprintf("port %s of %s", port, name))
+			}
+		}
+		for _, id := range slices.Sorted(maps.Keys(b.Mirrors)) {
+			if m := b.Mirrors[id]; flows.Ours(m.ExternalIDs) {
+				rows = append(rows, fmt.Sprintf("mirror %s of %s", m.Name, name))
+			}
+		}
+	}
+	return rows
 }
 
 func checkDaemon(s *Snapshot) []Result {
@@ -144,7 +172,11 @@ func checkDaemon(s *Snapshot) []Result {
 }
 
 func checkInForce(s *Snapshot) []Result {
+	left := strays(s)
 	switch {
+	case s.Wished == 0 && len(left) > 0:
+		return []Result{warning("no session is in the store, and rows of ours are there: "+strings.Join(left, ", ")+": left by a crash, or the sessions were deleted with the store",
+			"'ovs-erspan apply -f FILE' brings back sessions that were exported; 'ovs-erspan run --once' removes what no session needs, 'ovs-erspan uninstall' everything")}
 	case s.PendingError != "":
 		return []Result{failure("flows cannot be compared: "+s.PendingError, "see that ovs-vswitchd runs, that ovs-ofctl is installed, and that this user may open the bridges' .mgmt sockets")}
 	case s.PendingRows+s.PendingFlows > 0:

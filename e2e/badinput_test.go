@@ -331,7 +331,7 @@ func TestBadStoreKeys(t *testing.T) {
 	s := newInputScene(t)
 	foreign := func() map[string][]string {
 		all := everything(s)
-		all["rows"] = slices.DeleteFunc(all["rows"], func(line string) bool { return strings.HasPrefix(line, "Open_vSwitch ") })
+		all["rows"] = slices.DeleteFunc(all["rows"], isStoreLine)
 		return all
 	}
 	before := foreign()
@@ -377,6 +377,11 @@ func TestBadStoreKeys(t *testing.T) {
 	}
 }
 
+// isStoreLine tells the lines of rows that the store, or a copy of it, is in.
+func isStoreLine(line string) bool {
+	return strings.HasPrefix(line, "Open_vSwitch ") || strings.HasPrefix(line, "Queue ") || strings.HasPrefix(line, "Bridge "+tapBridge+" ") && strings.Contains(line, ": external_ids=")
+}
+
 // TestBadStoreKeysWithDaemon: the same while the daemon runs: it reports what is bad, goes on, and copies are as before.
 func TestBadStoreKeysWithDaemon(t *testing.T) {
 	s := newInputScene(t)
@@ -394,8 +399,7 @@ func TestBadStoreKeysWithDaemon(t *testing.T) {
 	reported := func() (missing []string, rows lab.Rows) {
 		rows, err := s.host.DumpRows(s.ctx)
 		s.must(err)
-		i := slices.IndexFunc(rows, func(r lab.Row) bool { return r.Table == "Open_vSwitch" })
-		ids := rows[i].ExternalIDs()
+		ids := rows.Store()
 		for key := range keys {
 			status := ids["ovs-erspan.status."+strings.TrimPrefix(key, "ovs-erspan.session.")]
 			if !strings.Contains(status, `"state":"Failed","reason":"Invalid","message":"`) {
@@ -417,7 +421,7 @@ func TestBadStoreKeysWithDaemon(t *testing.T) {
 	}
 	after := everything(s)
 	for _, all := range []map[string][]string{before, after} {
-		all["rows"] = slices.DeleteFunc(all["rows"], func(line string) bool { return strings.HasPrefix(line, "Open_vSwitch ") })
+		all["rows"] = slices.DeleteFunc(all["rows"], isStoreLine)
 	}
 	if diff := cmp.Diff(before, after); diff != "" {
 		t.Errorf("bad keys changed something (-before +after):\n%s", diff)
@@ -510,7 +514,7 @@ func TestLimitsAreTaken(t *testing.T) {
 	rows, err := s.host.DumpRows(s.ctx)
 	s.must(err)
 	keys := map[string]string{}
-	for key, value := range rows[slices.IndexFunc(rows, func(r lab.Row) bool { return r.Table == "Open_vSwitch" })].ExternalIDs() {
+	for key, value := range rows.Store() {
 		if name, ok := strings.CutPrefix(key, "ovs-erspan.session."); ok && slices.Contains(names, name) {
 			keys[key] = value
 		}

@@ -262,7 +262,7 @@ func TestDeliveryFlowGoesWithoutItsPort(t *testing.T) {
 			if diff := cmp.Diff(before, after); diff != "" {
 				t.Errorf("flows of br0 (-before +after):\n%s", diff)
 			}
-			ids, err := s.host.Vsctl(s.ctx, "get", "open", ".", "external_ids")
+			ids, err := s.host.Vsctl(s.ctx, "--columns=external_ids", "find", "queue", "external_ids:ovs-erspan=store")
 			s.must(err)
 			if strings.Contains(ids, "delivered") {
 				t.Errorf("the store still tells of a flow: %s", ids)

@@ -435,7 +435,7 @@ func TestFlowContested(t *testing.T) {
 	_, err := f.host2.Ofctl(f.ctx, "-O", "OpenFlow15", "del-flows", "br0", "cookie=0xe25a000000000000/0xffff000000000000")
 	f.must(err)
 	f.must(lab.Until(f.ctx, "the state says FlowContested", func(context.Context) error {
-		row, err := f.host2.Vsctl(f.ctx, "get", "open", ".", "external_ids")
+		row, err := f.host2.Vsctl(f.ctx, "--columns=external_ids", "find", "queue", "external_ids:ovs-erspan=store")
 		if err == nil && !strings.Contains(row, "FlowContested") {
 			err = fmt.Errorf("%s", row)
 		}

@@ -24,14 +24,14 @@ func RowChanges(state State, p Program) Changes {
 	var c Changes
 	wanted := map[string]map[string]bool{}  // bridge -> our ports on it
 	mirrors := map[string]map[string]*Tap{} // bridge -> mirror name -> tap
-	elsewhere := ownPorts(state)
-	moved := map[string]bool{}
 	keepPort := func(bridge, port string) {
 		if wanted[bridge] == nil {
 			wanted[bridge] = map[string]bool{}
 		}
 		wanted[bridge][port] = true
 	}
+	elsewhere := ownPorts(state)
+	moved := map[string]bool{}
 	want := func(bridge string, port *Port) {
 		keepPort(bridge, port.Name)
 		for _, on := range elsewhere[port.Name] {

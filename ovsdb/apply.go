@@ -299,8 +299,16 @@ func (b *builder) setBridge(name string, want *flows.Bridge) error {
 	if !flows.Ours(want.ExternalIDs) {
 		return ErrNotOurs
 	}
+	row := bridgeColumns(want)
+	keys := maps.Clone(want.ExternalIDs) // the plan knows nothing of the copy of the store there
+	for key, text := range br.row.ExternalIDs {
+		if isStoreKey(key) {
+			keys[key] = text
+		}
+	}
+	row["external_ids"] = mapping(keys)
 	b.rows.add(fmt.Sprintf("set bridge %q", name), lib.Operation{
-		Op: lib.OperationUpdate, Table: tableBridge, Where: []lib.Condition{is(br.id)}, Row: bridgeColumns(want),
+		Op: lib.OperationUpdate, Table: tableBridge, Where: []lib.Condition{is(br.id)}, Row: row,
 	})
 	for _, uuid := range br.row.Ports {
 		if port := b.ports[uuid]; port != nil {

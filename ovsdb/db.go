@@ -41,6 +41,7 @@ type DB struct {
 
 	changed chan struct{}
 	memo    memo
+	memory  memory
 
 	mu     sync.Mutex
 	pulse  chan struct{} // closed, and replaced, whenever a cached row changes
@@ -108,7 +109,11 @@ func (d *DB) start(ctx context.Context) error {
 	monitor := &client.Monitor{Method: lib.ConditionalMonitorRPC}
 	for table, row := range models() {
 		// Name the columns. Without, the client asks for all, and then fails on those that the model lacks.
-		monitor.Tables = append(monitor.Tables, client.TableMonitor{Table: table, Fields: columns(row)})
+		m := client.TableMonitor{Table: table, Fields: columns(row)}
+		if table == tableQueue { // others' may be many
+			m.Conditions = []lib.Condition{isStore()}
+		}
+		monitor.Tables = append(monitor.Tables, m)
 	}
 	if _, err := d.client.Monitor(ctx, monitor); err != nil {
 		return err
@@ -181,12 +186,19 @@ func (d *DB) Changed() <-chan struct{} { return d.changed }
 // events wakes who waits for the cache.
 type events struct{ d *DB }
 
-func (e events) OnAdd(string, model.Model)    { e.d.wake(true) }
-func (e events) OnDelete(string, model.Model) { e.d.wake(true) }
+func (e events) OnAdd(_ string, row model.Model) {
+	e.d.memory.told(row)
+	e.d.wake(true)
+}
+
+func (e events) OnDelete(_ string, row model.Model) {
+	e.d.memory.gone(row)
+	e.d.wake(true)
+}
 
 func (e events) OnUpdate(_ string, before, after model.Model) {
-	old, ok := before.(*openVSwitchRow)
-	e.d.wake(!ok || !sameButForReports(old, after.(*openVSwitchRow)))
+	e.d.memory.told(after)
+	e.d.wake(!sameButForReports(before, after))
 }
 
 func (d *DB) wake(tell bool) {
@@ -243,6 +255,12 @@ func (t *transaction) add(about string, op lib.Operation) int {
 	t.operations = append(t.operations, op)
 	t.about = append(t.about, about)
 	return len(t.operations) - 1
+}
+
+// append appends all of another transaction.
+func (t *transaction) append(other *transaction) {
+	t.operations = append(t.operations, other.operations...)
+	t.about = append(t.about, other.about...)
 }
 
 // comment has ovsdb-server write text into its log of the transaction (ovsdb-tool show-log).

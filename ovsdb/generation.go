@@ -4,12 +4,12 @@ import "context"
 
 // Generations are that of the wish and the one that was last reconciled. It is cheaper than Wish.
 func (d *DB) Generations() (wished, inForce uint64, err error) {
-	root, err := d.root()
+	p, err := d.places()
 	if err != nil {
 		return 0, 0, err
 	}
-	inForce, _ = readGeneration(root.ExternalIDs[inForceKey])
-	wished, _ = readGeneration(root.ExternalIDs[generationKey])
+	inForce, _ = readGeneration(p.keys[inForceKey])
+	wished, _ = readGeneration(p.keys[generationKey])
 	return max(wished, inForce), inForce, nil
 }
 

@@ -15,6 +15,7 @@ const (
 	tablePort        = "Port"
 	tableInterface   = "Interface"
 	tableMirror      = "Mirror"
+	tableQueue       = "Queue" // of which only the store's row is monitored
 )
 
 // The row types below hold the columns that are used and no other: a column that an older Open vSwitch lacks fails the
@@ -156,6 +157,24 @@ func (r *mirrorRow) CloneModel() model.Model {
 	return c
 }
 
+// queueRow is the row that the store is in (places.go).
+type queueRow struct {
+	UUID        string            `ovsdb:"_uuid"`
+	ExternalIDs map[string]string `ovsdb:"external_ids"`
+}
+
+func (r *queueRow) CloneModelInto(to model.Model) {
+	c := *r
+	c.ExternalIDs = maps.Clone(r.ExternalIDs)
+	*to.(*queueRow) = c
+}
+
+func (r *queueRow) CloneModel() model.Model {
+	c := new(queueRow)
+	r.CloneModelInto(c)
+	return c
+}
+
 // models has an empty row of each table.
 func models() map[string]model.Model {
 	return map[string]model.Model{
@@ -164,6 +183,7 @@ func models() map[string]model.Model {
 		tablePort:        &portRow{},
 		tableInterface:   &interfaceRow{},
 		tableMirror:      &mirrorRow{},
+		tableQueue:       &queueRow{},
 	}
 }
 

@@ -15,12 +15,16 @@ func (d *DB) State() (flows.State, error) {
 	if err != nil {
 		return flows.State{}, err
 	}
+	store, err := d.places()
+	if err != nil {
+		return flows.State{}, err
+	}
 	state := flows.State{
 		UUID:        s.root.UUID,
 		Bridges:     make(map[string]*flows.Bridge, len(s.bridges)),
 		OVSVersion:  value(s.root.OVSVersion),
 		OtherConfig: clonedMap(s.root.OtherConfig),
-		Delivered:   readDelivered(s.root.ExternalIDs),
+		Delivered:   readDelivered(store.keys),
 	}
 	for _, row := range s.bridges {
 		state.Bridges[row.Name] = s.bridge(row)
@@ -35,7 +39,7 @@ func (s snapshot) bridge(row *bridgeRow) *flows.Bridge {
 		DatapathType: row.DatapathType,
 		FailMode:     value(row.FailMode),
 		Protocols:    sorted(row.Protocols),
-		ExternalIDs:  clonedMap(row.ExternalIDs),
+		ExternalIDs:  clonedMap(withoutStore(row.ExternalIDs)),
 		OtherConfig:  clonedMap(row.OtherConfig),
 		Ports:        make(map[string]*flows.Port, len(row.Ports)),
 		Mirrors:      make(map[string]*flows.Mirror, len(row.Mirrors)),
@@ -62,6 +66,13 @@ func (s snapshot) localInterface(bridge string, port *portRow) *interfaceRow {
 		return nil
 	}
 	return s.interfaces[port.Interfaces[0]]
+}
+
+// withoutStore leaves out the copy of the store that our tap bridges have: planning sees none of it.
+func withoutStore(externalIDs map[string]string) map[string]string {
+	rest := maps.Clone(externalIDs)
+	maps.DeleteFunc(rest, func(key, _ string) bool { return isStoreKey(key) })
+	return rest
 }
 
 func (s snapshot) port(row *portRow) *flows.Port {

@@ -126,37 +126,49 @@ func TestStoreThatChangedMeanwhile(t *testing.T) {
 			change    func(*session.Wish) error
 			meanwhile []string
 		}{
-			"generation":                 {add("new", ""), []string{"set", "open_vswitch", ".", "external_ids:ovs-erspan.generation=77"}},
-			"added by hand":              {add("new", ""), []string{"set", "open_vswitch", ".", "external_ids:ovs-erspan.session.new=x"}},
-			"changed by hand":            {func(w *session.Wish) error { w.Sessions[0].Description = "x"; return nil }, []string{"set", "open_vswitch", ".", "external_ids:ovs-erspan.session.old=x"}},
-			"removed by hand":            {func(w *session.Wish) error { w.Sessions = nil; return nil }, []string{"remove", "open_vswitch", ".", "external_ids", "ovs-erspan.session.old"}},
-			"changed where we remove it": {func(w *session.Wish) error { w.Sessions = nil; return nil }, []string{"set", "open_vswitch", ".", "external_ids:ovs-erspan.session.old=x"}},
+			"generation":                 {add("new", ""), []string{"set", "queue", "STORE", "external_ids:ovs-erspan.generation=77"}},
+			"added by hand":              {add("new", ""), []string{"set", "queue", "STORE", "external_ids:ovs-erspan.session.new=x"}},
+			"changed by hand":            {func(w *session.Wish) error { w.Sessions[0].Description = "x"; return nil }, []string{"set", "queue", "STORE", "external_ids:ovs-erspan.session.old=x"}},
+			"removed by hand":            {func(w *session.Wish) error { w.Sessions = nil; return nil }, []string{"remove", "queue", "STORE", "external_ids", "ovs-erspan.session.old"}},
+			"changed where we remove it": {func(w *session.Wish) error { w.Sessions = nil; return nil }, []string{"set", "queue", "STORE", "external_ids:ovs-erspan.session.old=x"}},
 		} {
 			t.Run(generation+", "+name, func(t *testing.T) {
-				s.Vsctl("clear", "open_vswitch", ".", "external_ids")
-				if err := db.await(t.Context(), func() bool { root, err := db.root(); return err == nil && len(root.ExternalIDs) == 0 }); err != nil {
+				if _, err := db.Update(context.Background(), func(w *session.Wish) error { w.Sessions = nil; clear(w.Broken); return nil }); err != nil {
+					t.Fatal(err)
+				}
+				if err := db.Forget(context.Background()); err != nil {
 					t.Fatal(err)
 				}
 				if _, err := db.Update(context.Background(), add("old", "")); err != nil {
 					t.Fatal(err)
 				}
+				read := func() places {
+					p, err := db.places()
+					if err != nil {
+						t.Fatal(err)
+					}
+					return p
+				}
+				row := read().row.UUID
 				if generation == "none yet" {
-					s.Vsctl("remove", "open_vswitch", ".", "external_ids", "ovs-erspan.generation")
-					if err := db.await(t.Context(), func() bool { root, err := db.root(); return err == nil && root.ExternalIDs[generationKey] == "" }); err != nil {
+					s.Vsctl("remove", "queue", row, "external_ids", "ovs-erspan.generation")
+					if err := db.await(t.Context(), func() bool { return read().keys[generationKey] == "" }); err != nil {
 						t.Fatal(err)
 					}
 				}
-				root, err := db.root()
+				p := read()
+				e, err := newEdit(maps.Clone(p.keys), &db.memo, c.change)
 				if err != nil {
 					t.Fatal(err)
 				}
-				e, err := newEdit(maps.Clone(root.ExternalIDs), &db.memo, c.change)
-				if err != nil {
-					t.Fatal(err)
+				for i, arg := range c.meanwhile {
+					if arg == "STORE" {
+						c.meanwhile[i] = row
+					}
 				}
 				s.Vsctl(c.meanwhile...)
 				before := s.Dump()
-				if _, err := db.commit(context.Background(), e.transaction(root.UUID)); !errors.Is(err, ErrConflict) {
+				if _, err := db.commit(context.Background(), p.update(e)); !errors.Is(err, ErrConflict) {
 					t.Errorf("error %v", err)
 				}
 				if after := s.Dump(); after != before {
@@ -164,5 +176,32 @@ func TestStoreThatChangedMeanwhile(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestSetBridgeKeepsTheCopy: a plan knows nothing of the copy of the store in a tap bridge's row, and does not take it away.
+func TestSetBridgeKeepsTheCopy(t *testing.T) {
+	s := ovsdbtest.Start(t)
+	s.Vsctl("add-br", "br-erspan", "--", "set", "bridge", "br-erspan", "external_ids:ovs-erspan=bridge", "external_ids:ovs-erspan.generation=7", "external_ids:theirs=x")
+	db, err := Connect(context.Background(), s.RunDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	snapshot, err := db.snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBuilder(snapshot)
+	op := flows.RowOp{Bridge: "br-erspan", SetBridge: &flows.Bridge{FailMode: "secure", ExternalIDs: map[string]string{flows.OwnerKey: "bridge"}}}
+	if err := b.op(op); err != nil {
+		t.Fatal(err)
+	}
+	transaction, _ := b.finish([]flows.RowOp{op})
+	if _, err := db.commit(context.Background(), transaction); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Vsctl("get", "bridge", "br-erspan", "external_ids"); got != "{ovs-erspan=bridge, ovs-erspan.generation=\"7\"}\n" {
+		t.Errorf("external_ids: %s", got)
 	}
 }

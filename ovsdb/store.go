@@ -14,14 +14,16 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ovn-kubernetes/libovsdb/model"
 	lib "github.com/ovn-kubernetes/libovsdb/ovsdb"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
-// The store's keys in Open_vSwitch.external_ids.
+// The store's keys in the external_ids of its row (places.go).
 const (
+	storePrefix   = "ovs-erspan."           // begins every one
 	sessionPrefix = "ovs-erspan.session."   // + name: a stored
 	statusPrefix  = "ovs-erspan.status."    // + name: a session.Status
 	hostKey       = "ovs-erspan.host"       // a session.Host
@@ -49,13 +51,14 @@ type stored struct {
 // It fails only when the connection is lost (ErrDisconnected). The lists in it are shared with later calls: they are not to
 // be written to.
 func (d *DB) Wish() (session.Wish, error) {
-	root, err := d.root()
+	p, err := d.places()
 	if err != nil {
 		return session.Wish{}, err
 	}
 	reader := d.memo.begin()
 	defer reader.end()
-	wish := readWish(root.ExternalIDs, reader)
+	wish := readWish(p.keys, reader)
+	wish.Restored = readRestored(p.keys)
 	for i := range wish.Sessions {
 		s := &wish.Sessions[i]
 		// Commands store them with defaults; who writes by hand may leave them out.
@@ -69,22 +72,22 @@ func (d *DB) Wish() (session.Wish, error) {
 // Statuses are the sessions' statuses as they were last reported, as far as they can be read: what Wish has of them, in less
 // time.
 func (d *DB) Statuses() (map[string]session.Status, error) {
-	root, err := d.root()
+	p, err := d.places()
 	if err != nil {
 		return nil, err
 	}
-	return readStatuses(root.ExternalIDs, nil), nil
+	return readStatuses(p.keys, nil), nil
 }
 
 // StatusesOf are the statuses of those sessions alone.
 func (d *DB) StatusesOf(names []string) (map[string]session.Status, error) {
-	root, err := d.root()
+	p, err := d.places()
 	if err != nil {
 		return nil, err
 	}
 	all := make(map[string]session.Status, len(names))
 	for _, name := range names {
-		if status, ok := readStatus(root.ExternalIDs[statusPrefix+name]); ok {
+		if status, ok := readStatus(p.keys[statusPrefix+name]); ok {
 			all[name] = status
 		}
 	}
@@ -121,7 +124,7 @@ func readSessions(externalIDs map[string]string, reader *memoReader, status func
 	wish := session.Wish{Broken: make(map[string]error), Status: make(map[string]session.Status)}
 	taken := make(map[uint32]string)
 	broken := func(key, name string, err error) {
-		wish.Broken[name] = fmt.Errorf("external_ids key %s of table Open_vSwitch: %s", session.Quote(key), session.Summary(err))
+		wish.Broken[name] = fmt.Errorf("external_ids key %s of the session store: %s", session.Quote(key), session.Summary(err))
 	}
 	// A slot goes first to whom it belongs by an entry that can be read: one that cannot must harm no other.
 	var slotsOfBroken []session.Stored
@@ -177,7 +180,7 @@ func readSessions(externalIDs map[string]string, reader *memoReader, status func
 	wish.InForce, _ = readGeneration(externalIDs[inForceKey])
 	if text, ok := externalIDs[generationKey]; ok {
 		if wish.Generation, ok = readGeneration(text); !ok {
-			wish.Broken[brokenGeneration] = fmt.Errorf("external_ids key %q of table Open_vSwitch: %s is not a number of the store", generationKey, session.Quote(text))
+			wish.Broken[brokenGeneration] = fmt.Errorf("external_ids key %q of the session store: %s is not a number of the store", generationKey, session.Quote(text))
 		}
 	}
 	// Who waits for a generation to be in force must not be told so by one that is older.
@@ -320,18 +323,18 @@ func (d *DB) Update(ctx context.Context, change func(*session.Wish) error) (uint
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	for {
-		root, err := d.root()
+		p, err := d.places()
 		if err != nil {
 			return 0, err
 		}
-		edit, err := newEdit(root.ExternalIDs, &d.memo, change)
+		edit, err := newEdit(p.keys, &d.memo, change)
 		if err != nil {
 			return 0, err
 		}
 		if edit.empty() {
 			return edit.generation, nil
 		}
-		_, err = d.commit(ctx, edit.transaction(root.UUID))
+		_, err = d.commit(ctx, p.update(edit))
 		switch {
 		case err == nil:
 			return edit.generation + 1, nil
@@ -514,57 +517,94 @@ func assignSlots(wish *session.Wish, taken map[uint32]string) error {
 	return nil
 }
 
-// transaction writes the keys that change, and no other, provided that the generation and these keys still are as they
-// were read.
-func (e edit) transaction(root string) *transaction {
-	row := is(lib.UUID{GoUUID: root})
-	t := &transaction{}
-	old, put := make(map[string]string), maps.Clone(e.put)
+// update is the transaction of an edit: it writes what changes, and no more, provided that the generation and the keys that
+// it writes are as they were read.
+func (p places) update(e edit) *transaction {
+	put := maps.Clone(e.put)
 	put[generationKey] = strconv.FormatUint(e.generation+1, 10)
-	var remove []any
-	text, ok := e.before[generationKey]
-	if !ok {
-		// In the same transaction: where another writer has written the key meanwhile, this changes nothing, and the
-		// wait below finds the other's value.
-		text = "0"
-		t.add("generation", lib.Operation{Op: lib.OperationMutate, Table: tableOpenVSwitch, Where: []lib.Condition{row},
-			Mutations: []lib.Mutation{*lib.NewMutation("external_ids", lib.MutateOperationInsert, mapping(map[string]string{generationKey: text}))}})
+	after := maps.Clone(e.before)
+	if after == nil {
+		after = map[string]string{}
 	}
-	old[generationKey] = text
-	remove = append(remove, generationKey)
-	for _, key := range slices.Concat(e.remove, slices.Sorted(maps.Keys(e.put))) {
-		text, ok := e.before[key]
-		if !ok {
-			continue
+	maps.Copy(after, put)
+	for _, key := range e.remove {
+		delete(after, key)
+	}
+	delete(after, restoredKey) // who changes the wish knows what is in it
+	t := &transaction{}
+	old := map[string]string{}
+	if p.row != nil {
+		if _, ok := p.row.ExternalIDs[generationKey]; !ok {
+			p.row = p.withGeneration(t)
 		}
-		remove = append(remove, key)
-		if strings.HasPrefix(key, sessionPrefix) || key == hostKey { // a status may come or go at any time
-			old[key] = text
+		old[generationKey] = p.row.ExternalIDs[generationKey]
+		for _, key := range slices.Concat(e.remove, slices.Collect(maps.Keys(e.put))) {
+			text, ok := p.row.ExternalIDs[key]
+			if ok && (strings.HasPrefix(key, sessionPrefix) || key == hostKey) { // a status may come or go at any time
+				old[key] = text
+			}
 		}
 	}
-	id := lib.UUID{GoUUID: root}
-	t.wait("what was read", tableOpenVSwitch, "_uuid", id, row, lib.NewCondition("external_ids", lib.ConditionIncludes, mapping(old)))
-	t.add("write", lib.Operation{Op: lib.OperationMutate, Table: tableOpenVSwitch, Where: []lib.Condition{row},
-		Mutations: []lib.Mutation{
-			*lib.NewMutation("external_ids", lib.MutateOperationDelete, lib.OvsSet{GoSet: remove}),
-			*lib.NewMutation("external_ids", lib.MutateOperationInsert, mapping(put)),
-		}})
-	// Inserting into a map leaves a key alone that is there: one that somebody else made, and not by Update.
-	t.wait("what was written", tableOpenVSwitch, "_uuid", id, row, lib.NewCondition("external_ids", lib.ConditionIncludes, mapping(put)))
+	t.append(p.write(after, old))
+	if p.row != nil {
+		// Inserting into a map leaves a key alone that is there: one that somebody else made, and not by Update.
+		id := lib.UUID{GoUUID: p.row.UUID}
+		t.wait("what was written", tableQueue, "_uuid", id, is(id), lib.NewCondition("external_ids", lib.ConditionIncludes, mapping(put)))
+	}
 	t.comment("sessions, generation " + put[generationKey])
 	return t
+}
+
+// withGeneration is the store's row with a generation, which it is given in the transaction that it is for: where another
+// writer has written the key meanwhile, that changes nothing, and waiting for this generation finds the other's.
+func (p places) withGeneration(t *transaction) *queueRow {
+	first := map[string]string{generationKey: "0"}
+	t.add("generation", lib.Operation{Op: lib.OperationMutate, Table: tableQueue, Where: []lib.Condition{is(lib.UUID{GoUUID: p.row.UUID})},
+		Mutations: []lib.Mutation{*lib.NewMutation("external_ids", lib.MutateOperationInsert, mapping(first))}})
+	row := &queueRow{UUID: p.row.UUID, ExternalIDs: maps.Clone(p.row.ExternalIDs)}
+	maps.Copy(row.ExternalIDs, first)
+	return row
 }
 
 // Report writes which generation is in force and the status of sessions, in one transaction. It writes only what differs,
 // and nothing when nothing does; the generation of the wish stays. Statuses of sessions that are not in the store any more
 // are removed; one that status does not name stays. In a store that was never written to, it writes nothing.
+//
+// It has the copies in our tap bridges follow, too.
 func (d *DB) Report(ctx context.Context, inForce uint64, status map[string]session.Status) error {
-	root, err := d.root()
-	if err != nil {
-		return err
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	for {
+		p, err := d.places()
+		if err != nil {
+			return err
+		}
+		if p.row == nil {
+			return nil // nothing was ever wished for, or it is lost: the next reconcile mends that
+		}
+		p = p.withoutPosted()
+		after, err := d.report(p, inForce, status)
+		if err != nil {
+			return err
+		}
+		t := p.write(after, nil)
+		if len(t.operations) == 0 {
+			return nil
+		}
+		t.comment(fmt.Sprintf("status, generation %d in force", inForce))
+		if _, err = d.commit(ctx, t); err == nil {
+			return nil
+		}
+		if !errors.Is(err, ErrConflict) || ctx.Err() != nil {
+			return fmt.Errorf("session store: %w", err)
+		}
 	}
-	before := root.ExternalIDs
-	after := map[string]string{}
+}
+
+// report is what the store says with that reported.
+func (d *DB) report(p places, inForce uint64, status map[string]session.Status) (map[string]string, error) {
+	before := p.keys
+	after := maps.Clone(before)
 	if inUse(before) {
 		after[inForceKey] = strconv.FormatUint(inForce, 10)
 	}
@@ -572,51 +612,35 @@ func (d *DB) Report(ctx context.Context, inForce uint64, status map[string]sessi
 		if _, ok := before[sessionPrefix+name]; !ok {
 			continue
 		}
-		if after[statusPrefix+name], err = writeStatus(s); err != nil {
-			return fmt.Errorf("status of session %q: %w", name, err)
+		text, err := writeStatus(s)
+		if err != nil {
+			return nil, fmt.Errorf("status of session %q: %w", name, err)
 		}
+		after[statusPrefix+name] = text
 	}
-	var remove []any
 	if n, _ := readGeneration(before[generationKey]); before[deliveredKey] != "" && n == inForce {
 		// All is in force, so that flows are where sessions deliver, and nowhere else.
 		reader := d.memo.begin()
 		wish := readWish(before, reader)
 		reader.end()
 		if left := deliveredTo(wish.Sessions); len(left) == 0 {
-			remove = append(remove, deliveredKey)
-		} else if after[deliveredKey], err = canonical(left); err != nil {
-			return err
+			delete(after, deliveredKey)
+		} else {
+			text, err := canonical(left)
+			if err != nil {
+				return nil, err
+			}
+			after[deliveredKey] = text
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(before)) {
-		name, isStatus := strings.CutPrefix(key, statusPrefix)
-		_, exists := before[sessionPrefix+name]
-		text, written := after[key]
-		switch {
-		case written && text == before[key]:
-			delete(after, key)
-		case written, isStatus && !exists:
-			remove = append(remove, key)
+	for key := range before {
+		if name, isStatus := strings.CutPrefix(key, statusPrefix); isStatus {
+			if _, exists := before[sessionPrefix+name]; !exists {
+				delete(after, key)
+			}
 		}
 	}
-	var mutations []lib.Mutation
-	if len(remove) > 0 {
-		mutations = append(mutations, *lib.NewMutation("external_ids", lib.MutateOperationDelete, lib.OvsSet{GoSet: remove}))
-	}
-	if len(after) > 0 {
-		mutations = append(mutations, *lib.NewMutation("external_ids", lib.MutateOperationInsert, mapping(after)))
-	}
-	if len(mutations) == 0 {
-		return nil
-	}
-	t := &transaction{}
-	t.add("status", lib.Operation{Op: lib.OperationMutate, Table: tableOpenVSwitch,
-		Where: []lib.Condition{is(lib.UUID{GoUUID: root.UUID})}, Mutations: mutations})
-	t.comment(fmt.Sprintf("status, generation %d in force", inForce))
-	if _, err := d.commit(ctx, t); err != nil {
-		return fmt.Errorf("session store: %w", err)
-	}
-	return nil
+	return after, nil
 }
 
 // inUse tells whether anybody ever wished for anything; where not, or not since an uninstall, a report leaves no trace.
@@ -629,22 +653,39 @@ func inUse(externalIDs map[string]string) bool {
 	return false
 }
 
-// sameButForReports reports whether two versions of the row are the same but for what Report writes and for the counting
-// of configurations.
-func sameButForReports(a, b *openVSwitchRow) bool {
-	if !slices.Equal(sorted(a.Bridges), sorted(b.Bridges)) || !maps.Equal(a.OtherConfig, b.OtherConfig) || value(a.OVSVersion) != value(b.OVSVersion) {
-		return false
+// sameButForReports reports whether two versions of a row are the same but for what Report writes, for copies of the store,
+// for the counting of configurations, and for what others keep in Open_vSwitch.external_ids.
+func sameButForReports(before, after model.Model) bool {
+	switch a := before.(type) {
+	case *openVSwitchRow:
+		b := after.(*openVSwitchRow)
+		return slices.Equal(sorted(a.Bridges), sorted(b.Bridges)) && maps.Equal(a.OtherConfig, b.OtherConfig) && value(a.OVSVersion) == value(b.OVSVersion) &&
+			sameKeys(a.ExternalIDs, b.ExternalIDs, isStoreKey)
+	case *queueRow:
+		return sameKeys(a.ExternalIDs, after.(*queueRow).ExternalIDs, func(key string) bool { return !isReportKey(key) })
+	case *bridgeRow:
+		was, is := *a, *after.(*bridgeRow)
+		notStore := func(key string) bool { return !isStoreKey(key) }
+		same := sameKeys(was.ExternalIDs, is.ExternalIDs, notStore)
+		was.ExternalIDs, is.ExternalIDs = nil, nil
+		return same && reflect.DeepEqual(was, is)
 	}
-	return reportless(a.ExternalIDs, b.ExternalIDs) && reportless(b.ExternalIDs, a.ExternalIDs)
+	return false
 }
 
-// reportless reports whether b has every key of a that Report does not write, with the same value.
-func reportless(a, b map[string]string) bool {
+func isReportKey(key string) bool {
+	return key == inForceKey || key == proofsKey || key == deliveredKey || key == restoredKey || strings.HasPrefix(key, statusPrefix)
+}
+
+// sameKeys reports whether two maps have the same of the keys that count.
+func sameKeys(a, b map[string]string, counts func(key string) bool) bool {
+	return holds(a, b, counts) && holds(b, a, counts)
+}
+
+// holds reports whether b has every key of a that counts, with the same value.
+func holds(a, b map[string]string, counts func(key string) bool) bool {
 	for key, text := range a {
-		if key == inForceKey || key == proofsKey || key == deliveredKey || strings.HasPrefix(key, statusPrefix) {
-			continue
-		}
-		if other, ok := b[key]; !ok || other != text {
+		if other, ok := b[key]; counts(key) && (!ok || other != text) {
 			return false
 		}
 	}

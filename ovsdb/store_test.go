@@ -74,27 +74,45 @@ func remove(names ...string) func(*session.Wish) error {
 	}
 }
 
-// setKeys writes external_ids of the Open_vSwitch row as a user would.
+// setKeys writes external_ids of the store's row as a user would, or of the Open_vSwitch row where there is no store yet.
 func setKeys(s *ovsdbtest.Server, keys map[string]string) {
 	args := []string{"set", "open_vswitch", "."}
+	if row := storeRow(s); row != "" {
+		args = []string{"set", "queue", row}
+	}
 	for key, value := range keys {
 		args = append(args, fmt.Sprintf("external_ids:%q=%q", key, value))
 	}
 	s.Vsctl(args...)
 }
 
-// keys are the external_ids of the Open_vSwitch row, read by another program.
+// storeRow is the UUID of the store's row, "" for none.
+func storeRow(s *ovsdbtest.Server) string {
+	return strings.TrimSpace(s.Vsctl("--bare", "--columns=_uuid", "find", "queue", "external_ids:ovs-erspan=store"))
+}
+
+// keys are the store's, and the external_ids of the Open_vSwitch row, read by another program.
 func keys(s *ovsdbtest.Server) map[string]string {
+	all := externalIDs(s, "open_vswitch", ".")
+	if row := storeRow(s); row != "" {
+		maps.Copy(all, externalIDs(s, "queue", row))
+		delete(all, "ovs-erspan")
+	}
+	return all
+}
+
+// externalIDs are those of a row.
+func externalIDs(s *ovsdbtest.Server, table, row string) map[string]string {
 	all := make(map[string]string)
-	for line := range strings.Lines(s.Run("ovs-vsctl", "--db="+s.Remote(), "--no-wait", "--format=json", "--columns=external_ids", "list", "open_vswitch")) {
+	for line := range strings.Lines(s.Run("ovs-vsctl", "--db="+s.Remote(), "--no-wait", "--format=json", "--columns=external_ids", "list", table, row)) {
 		maps.Copy(all, jsonMap(line))
 	}
 	return all
 }
 
-// version changes with every transaction that writes the Open_vSwitch row.
+// version changes with every transaction that writes the store.
 func version(s *ovsdbtest.Server) string {
-	return s.Run("ovsdb-client", "transact", s.Remote(), `["Open_vSwitch", {"op": "select", "table": "Open_vSwitch", "where": [], "columns": ["_version"]}]`)
+	return s.Run("ovsdb-client", "transact", s.Remote(), `["Open_vSwitch", {"op": "select", "table": "Open_vSwitch", "where": [], "columns": ["_version"]}, {"op": "select", "table": "Queue", "where": [], "columns": ["_version"]}]`)
 }
 
 func TestStore(t *testing.T) {
@@ -190,6 +208,9 @@ func TestStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		want("forgotten", 0, nil)
+		if row := storeRow(s); row != "" {
+			t.Errorf("the store's row is left: %s", row)
+		}
 	}
 }
 
@@ -211,7 +232,7 @@ func TestStoreHost(t *testing.T) {
 	if w.Host.MaxRate != rate || len(w.Sessions) != 1 || w.Sessions[0].HostRate != rate {
 		t.Errorf("%+v", w)
 	}
-	s.Vsctl("set", "open", ".", `external_ids:ovs-erspan.host="{\"maxRate\":\"fast\"}"`)
+	setKeys(s, map[string]string{"ovs-erspan.host": `{\"maxRate\":\"fast\"}`})
 	db = connect(t, s)
 	if w := wish(t, db); w.Broken[session.HostName] == nil || !w.Host.MaxRate.IsZero() {
 		t.Errorf("one that cannot be read: %+v", w)
@@ -503,7 +524,7 @@ func TestReport(t *testing.T) {
 	if _, there := keys(s)["ovs-erspan.status.app"]; there {
 		t.Error("the status outlives the session")
 	}
-	s.Vsctl("remove", "open_vswitch", ".", "external_ids", "ovs-erspan.session.web")
+	s.Vsctl("remove", "queue", storeRow(s), "external_ids", "ovs-erspan.session.web")
 	ovsdbtest.Eventually(t, "the session is gone", func() bool { return len(wish(t, db).Sessions) == 0 })
 	status = nil
 	report(3)
@@ -517,6 +538,7 @@ func TestReportIsNoChange(t *testing.T) {
 	s := ovsdbtest.Start(t)
 	s.StartVswitchd()
 	production(t, s)
+	tapBridges(s)
 	db, other := connect(t, s), connect(t, s)
 	update(t, db, add(newSession("web")))
 	<-other.Changed()
@@ -550,6 +572,7 @@ func BenchmarkUpdate(b *testing.B) {
 	for _, sessions := range []int{0, 1000} {
 		b.Run(fmt.Sprint(sessions), func(b *testing.B) {
 			s := ovsdbtest.Start(b)
+			tapBridges(s) // with their copies, as where sessions are in force
 			db := connect(b, s)
 			update(b, db, func(w *session.Wish) error {
 				for i := range sessions {

@@ -84,6 +84,12 @@ type Effective struct {
 	Ports         []string `json:"ports,omitempty"`
 }
 
+// Restored tells of an accident of the store: somebody deleted it, and it was restored.
+type Restored struct {
+	At   time.Time `json:"at"`
+	From string    `json:"from"` // where the wish was still
+}
+
 // Wish is all that the store of one host holds.
 type Wish struct {
 	// Generation is bumped by every writer, in the transaction that writes. 0: nothing was ever written.
@@ -98,6 +104,8 @@ type Wish struct {
 	Broken map[string]error
 	// Status by session name, as of InForce.
 	Status map[string]Status
+	// Restored is the last accident of the store that was mended, until the wish is changed; nil for none.
+	Restored *Restored
 }
 
 // ShareHost has every session know what is wished for all of them.

@@ -139,6 +139,7 @@ func (h *host) gather(ctx context.Context, s *doctor.Snapshot, names []string) e
 	if err != nil {
 		return err
 	}
+	s.Wished, s.Restored = len(wish.Sessions)+len(wish.Broken), wish.Restored
 	asked := func(name string) bool { return len(names) == 0 || slices.Contains(names, name) }
 	for _, name := range names {
 		if _, broken := wish.Broken[name]; !broken {
@@ -197,6 +198,7 @@ func (h *host) planChecks(ctx context.Context, sessions []session.Stored, plan c
 		return found, nil
 	}
 	s := h.app.hostSnapshot()
+	s.Wished = len(sessions)
 	if err := h.gatherSessions(ctx, &s, sessions, func(name string) bool { return concerned[name] }); err != nil {
 		return nil, err
 	}

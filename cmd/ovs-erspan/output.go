@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -117,5 +118,17 @@ func (h *host) noteHostStack(device string) {
 	}
 	if left, err := underlay.Isolation(state.UUID, []string{device}); err != nil || slices.ContainsFunc(left, func(s string) bool { return strings.HasPrefix(s, "+") }) {
 		fmt.Fprintf(h.app.err, "note: the host's own stack also gets what arrives at device %s, and answers ARP requests there: nftables' family netdev cannot be used (see 'ovs-erspan doctor')\n", device)
+	}
+}
+
+// noteRestored tells people of an accident of the store that is not long ago.
+func (h *host) noteRestored() {
+	if h.app.quietNotes() {
+		return
+	}
+	wish, err := h.db.Wish() // where it cannot be read, who asks next says so
+	if err == nil && wish.Restored != nil {
+		fmt.Fprintf(h.app.err, "note: somebody deleted the session store; at %s it was restored from %s ('ovs-erspan doctor' says more)\n",
+			wish.Restored.At.Format(time.RFC3339), wish.Restored.From)
 	}
 }

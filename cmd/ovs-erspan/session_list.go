@@ -54,7 +54,10 @@ const watchInterval = time.Second
 func (a *app) show(ctx context.Context, watch bool, look func(ctx context.Context, h *host, last *[]sessionView) error) error {
 	var last []sessionView
 	if !watch {
-		return a.withHost(ctx, func(ctx context.Context, h *host) error { return look(ctx, h, &last) })
+		return a.withHost(ctx, func(ctx context.Context, h *host) error {
+			h.noteRestored()
+			return look(ctx, h, &last)
+		})
 	}
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()

@@ -103,6 +103,21 @@ func (r Row) ExternalIDs() map[string]string {
 	return ids
 }
 
+// Store is what ovs-erspan's session store says: the keys of its own row, or, where there is none, of the Open_vSwitch row.
+func (rows Rows) Store() map[string]string {
+	keys := map[string]string{}
+	for _, r := range rows {
+		ids := r.ExternalIDs()
+		if r.Table == "Queue" && ids["ovs-erspan"] == "store" {
+			return ids
+		}
+		if r.Table == "Open_vSwitch" {
+			keys = ids
+		}
+	}
+	return keys
+}
+
 // Without leaves out what belongs to an owner, and so is what the owner must not have changed: rows with owner as a key
 // of their external_ids, references to such rows, and keys that begin with owner and a dot in other rows' external_ids.
 func (rows Rows) Without(owner string) Rows {
