@@ -27,10 +27,20 @@ func (s *scene) noRowsLeft(when string) {
 	rows, err := s.host.DumpRows(s.ctx)
 	s.must(err)
 	for _, r := range rows {
-		if _, ours := r.ExternalIDs()["ovs-erspan"]; ours {
+		ids := r.ExternalIDs()
+		if _, ours := ids["ovs-erspan"]; ours && !isNote(ids) {
 			s.t.Errorf("%s: row %q of table %s is left", when, r.Name, r.Table)
 		}
 	}
+}
+
+// isNote tells the store's row where it holds nothing but a note of a bridge on which a flow may be left.
+func isNote(ids map[string]string) bool {
+	_, noted := ids["ovs-erspan.delivered"]
+	for key := range ids {
+		noted = noted && !strings.HasPrefix(key, "ovs-erspan.session.")
+	}
+	return noted && ids["ovs-erspan"] == "store"
 }
 
 // TestControlSocket: the control socket is found by who serves the bridges, whatever it is called and whatever lies beside
@@ -196,9 +206,12 @@ func TestDeliveryBridgeWithoutSocket(t *testing.T) {
 			if flows, err := s.host.DumpFlows(s.ctx, "br2"); err != nil || strings.Contains(strings.Join(flows, "\n"), "0xe25a") {
 				t.Errorf("a second uninstall leaves %v, %v", flows, err)
 			}
-			keys, err := s.host.Vsctl(s.ctx, "get", "open", ".", "external_ids")
-			if err != nil || strings.Contains(keys, "erspan") {
-				t.Errorf("a second uninstall leaves %s, %v", keys, err)
+			rows, err := s.host.DumpRows(s.ctx)
+			s.must(err)
+			for key := range rows.Store() {
+				if strings.HasPrefix(key, "ovs-erspan") {
+					t.Errorf("a second uninstall leaves the note: %v", rows.Store())
+				}
 			}
 		})
 	}

@@ -77,7 +77,7 @@ func uninstall(ctx context.Context, h *host) error {
 	}
 	if stopped != nil && len(state.Delivered) > 0 {
 		// What may be left is noted in the database, for who comes next.
-		return withCode(exitNotInForce, fmt.Errorf("%w; no row of ovs-erspan is left; run 'ovs-erspan uninstall' again when Open vSwitch answers, for a flow that may be left on bridge %s",
+		return withCode(exitNotInForce, fmt.Errorf("%w; nothing but a note of that is left in Open vSwitch's database (a row of table Queue); run 'ovs-erspan uninstall' again when Open vSwitch answers, for a flow that may be left on bridge %s",
 			stopped, strings.Join(state.Delivered, ", ")))
 	}
 	if err := h.db.Forget(ctx); err != nil {
