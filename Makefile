@@ -34,9 +34,9 @@ test-unit:
 	$(GO) test -race $(EXEC) -timeout 10m $$($(GO) list ./... | grep -v '/e2e$$')
 
 # -count=1: go does not see that these tests depend on the binary. SUITE=trixie runs them with the Open vSwitch of another
-# Debian or Ubuntu release.
+# Debian or Ubuntu release. The limit is for a machine a third as fast as two quiet cores.
 test-e2e:
-	$(if $(SUITE),LAB_OVS_BIN=$$(scripts/ovs-root.sh $(SUITE)) )$(GO) test -race -count=1 $(EXEC) -timeout 20m ./e2e
+	$(if $(SUITE),LAB_OVS_BIN=$$(scripts/ovs-root.sh $(SUITE)) )$(GO) test -race -count=1 $(EXEC) -timeout 45m ./e2e
 
 # What differs between releases of Open vSwitch, with another one than this machine's.
 OTHER_SUITE ?= trixie
