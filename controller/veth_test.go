@@ -23,7 +23,7 @@ func TestVethFailureHoldsUpItsBridgeOnly(t *testing.T) {
 			{Name: "br-erspan", Taps: []*flows.Tap{{}, {Segmented: true}}},
 			{Name: "br-erspan-nd", Taps: []*flows.Tap{{}}},
 		}},
-		Veths: flows.VethChanges{Add: []flows.Veth{{Production: "es-0123456789-p", Tap: "es-0123456789-t"}}},
+		Veths: flows.VethChanges{Add: []flows.Veth{{In: "es-0123456789-q", Out: "es-0123456789-s"}}},
 	}
 	result := Result{Failed: map[string]error{}}
 	if _, err := c.applyBefore(t.Context(), session.Wish{}, plan, &result); err != nil {

@@ -409,11 +409,11 @@ func TestSegmentedTap(t *testing.T) {
 	s.ok("run", "--once")
 	copies("mended", 128)
 	// Somebody else's device of that name stays, and the session says so.
-	production := devices()[0]
-	if strings.HasSuffix(production, "-t") {
-		production = devices()[1]
+	in := devices()[0]
+	if strings.HasSuffix(in, "-s") {
+		in = devices()[1]
 	}
-	for _, args := range [][]string{{"link", "del", production}, {"link", "add", production, "type", "dummy"}} {
+	for _, args := range [][]string{{"link", "del", in}, {"link", "add", in, "type", "dummy"}} {
 		_, _, err := s.host.Exec(s.ctx, append([]string{"ip"}, args...)...)
 		s.must(err)
 	}
@@ -421,7 +421,7 @@ func TestSegmentedTap(t *testing.T) {
 	if v := s.show("one"); v.Status.Reason != "NameTaken" || !strings.Contains(v.Status.Message, "is not ours (dummy)") {
 		t.Errorf("beside somebody else's device: %s, %s", v.Status.Reason, v.Status.Message)
 	}
-	_, _, err = s.host.Exec(s.ctx, "ip", "link", "del", production)
+	_, _, err = s.host.Exec(s.ctx, "ip", "link", "del", in)
 	s.must(err)
 	s.ok("run", "--once")
 	copies("mended again", 128)

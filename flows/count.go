@@ -172,7 +172,7 @@ func NotInForce(p Program, rows Changes, flowChanges map[string]FlowChanges) map
 			hit = hit || numbers[key(d.Bridge, uint32(d.ProductionOFPort))]
 		}
 		for _, t := range out.Taps {
-			hit = hit || ports[t.TapPort] || ports[t.ProductionPort] || mirrors[t.MirrorName()] || numbers[key(out.TapBridge, uint32(t.OFPort))]
+			hit = hit || ports[t.TapPort] || ports[t.ProductionPort] || ports[t.Devices.In] || ports[t.Devices.Out] || mirrors[t.MirrorName()] || numbers[key(out.TapBridge, uint32(t.OFPort))]
 		}
 		if hit {
 			concerned[name] = true

@@ -261,7 +261,7 @@ func (d *Delivery) tapPort() *Port {
 
 // flow is the one flow that promise 1 allows on a production bridge: from our own patch port to the output port.
 func (d *Delivery) flow() Flow {
-	action := Action(fmt.Sprintf("output:%d", d.Output))
+	action := outputTo(d.Output)
 	if d.Output == localPort {
 		action = "LOCAL"
 	}
@@ -424,7 +424,7 @@ func terminateFlows(pl *planned, datapath string) []Flow {
 		return all // what is terminated is dropped at the end of table 50
 	}
 	slot := slotIs(s.Slot)
-	deliver := []Action{Action(fmt.Sprintf("output:%d", o.ofport))}
+	deliver := []Action{outputTo(o.ofport)}
 	if datapath != "netdev" {
 		// The kernel drops a frame that the port does not take, and only that.
 		return append(all, Flow{TableDeliver, priorityNormal, NewCookie(StageDelivered, s.Slot), Match{Fields: []string{slot}}, deliver})

@@ -130,12 +130,15 @@ func sendTo(s sending) Action {
 	if s.collector.Is6() {
 		field = "tun_ipv6_dst"
 	}
-	output := fmt.Sprintf("output:%d", s.port)
+	output := outputTo(s.port)
 	if s.maxLen > 0 {
-		output = fmt.Sprintf("output(port=%d,max_len=%d)", s.port, s.maxLen)
+		output = Action(fmt.Sprintf("output(port=%d,max_len=%d)", s.port, s.maxLen))
 	}
 	return Action(fmt.Sprintf("clone(%s,%s)", setField(s.collector.String(), field), output))
 }
+
+// outputTo puts a packet out whole.
+func outputTo(port int) Action { return Action(fmt.Sprintf("output:%d", port)) }
 
 func inPort(port int) string { return "in_port=" + strconv.Itoa(port) }
 

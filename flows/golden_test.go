@@ -144,14 +144,25 @@ var goldens = map[string][]session.Stored{
 		stored(1, "few", func(s *session.Session) { s.MaxRate = session.PacketsPerSecond(1000) }),
 		stored(2, "dual", func(s *session.Session) { s.Collectors = []netip.Addr{addr("192.0.2.10"), addr("2001:db8::9")} }),
 	),
+	onKernel:     {stored(1, "short", func(s *session.Session) { s.Snaplen = session.SnaplenBytes(128) })},
 	"own-tunnel": {stored(1, "marked", func(s *session.Session) { s.DSCP, s.TTL, s.Origin = ptr(46), ptr(9), addr("192.0.2.1") })},
+}
+
+// onKernel is the example that is on the kernel's datapath.
+const onKernel = "segmented"
+
+func goldenState(name string) State {
+	if name == onKernel {
+		return ofKernel(production())
+	}
+	return production()
 }
 
 // TestGolden holds the flows of each example in testdata, which docs/pipeline.md quotes.
 func TestGolden(t *testing.T) {
 	for name, sessions := range goldens {
 		t.Run(name, func(t *testing.T) {
-			p := Build(Input{State: production(), Sessions: sessions, Paths: paths(sessions)})
+			p := Build(Input{State: goldenState(name), Sessions: sessions, Paths: paths(sessions)})
 			for n, out := range p.Outcomes {
 				if out.State != session.Active {
 					t.Errorf("session %q: %s, %s: %s", n, out.State, out.Reason, out.Message)
@@ -192,7 +203,7 @@ var flowMod = regexp.MustCompile(`ADD (?:table:(\d+) )?priority=(\d+),?(\S*) (?:
 func TestCanonical(t *testing.T) {
 	for name, sessions := range goldens {
 		t.Run(name, func(t *testing.T) {
-			p := Build(Input{State: production(), Sessions: sessions, Paths: paths(sessions)})
+			p := Build(Input{State: goldenState(name), Sessions: sessions, Paths: paths(sessions)})
 			var lines []Line
 			var input strings.Builder
 			for _, f := range p.TapBridges[0].Flows {

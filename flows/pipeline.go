@@ -8,7 +8,8 @@ import "fmt"
 //
 // Table 0, classify. A copy is known by the tap port it came through and goes to table 5. That it arrived is counted
 // here, before anything can drop it. What comes in any other way is dropped. So is what an ingress tap gets of a packet that
-// production's pipeline has recirculated (conntrack, NAT): it has copied that packet already, as it came in.
+// production's pipeline has recirculated (conntrack, NAT): it has copied that packet already, as it came in. The copies of a
+// segmented tap go into its pair of devices first, and from what comes out of it on as others.
 //
 // Table 5, guard. What our own copies cause must never be copied again, or it multiplies until the host is dead (ERSPAN
 // to and from tunnel endpoints, ARP requests and neighbour solicitations for collectors, ICMP errors about copies): it is
@@ -130,11 +131,12 @@ type Stage uint16
 // The stages. Filter rules are numbered within their stage, in the order of the wish.
 const (
 	StageNone        Stage = 0x0000 // what reached a table and is no session's
-	StageArrived     Stage = 0x0001 // copies that a Mirror delivered; slot is the tap port
+	StageArrived     Stage = 0x0001 // copies that a Mirror delivered, behind the devices where the tap has them; slot is the port they came through
 	StageGuard       Stage = 0x0002 // copies dropped by the guard, all taps; slot is a hash of the match
 	StageTapped      Stage = 0x0003 // copies that passed the guard; slot is the tap port
 	StageTappedStrip Stage = 0x0004 // the same, with the access VLAN popped
 	StageRepeated    Stage = 0x0005 // copies of a packet that production's pipeline had recirculated, dropped; slot is the tap port
+	StageSegmented   Stage = 0x0006 // copies that a Mirror delivered, given to the devices that take super-frames apart; slot as before
 	StageRestPermit  Stage = 0x0010 // permitted because nothing denied it
 	StageRestDrop    Stage = 0x0011 // dropped because nothing permitted it
 	StageLimit       Stage = 0x0018 // given to the session's meter

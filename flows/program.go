@@ -464,7 +464,7 @@ func buildTapBridge(in Input, datapath string, sessions []*planned, share int) *
 		tb.Tunnels = append(tb.Tunnels, t)
 	}
 	for _, tap := range tb.Taps {
-		tap.OFPort, tap.request = numbers.of(tap.TapPort)
+		tap.number(numbers)
 	}
 	buildOutputs(state, tb, destinations, numbers)
 	for _, tap := range tb.Taps {

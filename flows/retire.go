@@ -3,26 +3,23 @@ package flows
 import (
 	"maps"
 	"slices"
-
-	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
-// retire keeps the flows of taps of both directions, which releases before this one made for version 1, for as long as their
-// Mirror is there. Their two successors take over in the transaction that deletes the Mirror, so that no packet is without a
-// copy in between; the flows and ports go after it.
+// retire keeps the flows of taps that earlier releases made, for as long as their Mirror is there: those of both directions
+// (version 1), and those that had devices in the place of the patch pair. Their successors take over in the transaction that
+// deletes the Mirror, so that no packet is without a copy in between; flows, devices and ports go after it.
 func (tb *TapBridge) retire(state State, sources map[uint32]*planned) {
 	byKey := map[string]*Tap{}
 	for _, slot := range slices.Sorted(maps.Keys(sources)) {
 		for _, w := range sources[slot].wishes {
-			if w.was == "" {
-				continue
+			for _, was := range w.was {
+				if byKey[was.key] == nil {
+					t := &Tap{Key: was.key, Bridge: w.bridge, Ports: w.ports, VLANs: w.vlans, Direction: was.direction, Strip: w.strip}
+					t.ProductionPort, t.TapPort = patchNames(was.key)
+					byKey[was.key] = t
+				}
+				byKey[was.key].Slots = append(byKey[was.key].Slots, slot)
 			}
-			if byKey[w.was] == nil {
-				t := &Tap{Key: w.was, Bridge: w.bridge, Ports: w.ports, VLANs: w.vlans, Direction: session.Both, Strip: w.strip, Segmented: w.segmented}
-				t.ProductionPort, t.TapPort = patchNames(w.was)
-				byKey[w.was] = t
-			}
-			byKey[w.was].Slots = append(byKey[w.was].Slots, slot)
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(byKey)) {

@@ -9,7 +9,7 @@ import (
 // flows between Before and After: no copy leaves a tap bridge before the guard and the sessions' flows stand, and nothing of
 // ours is taken away before the flows no longer use it.
 type Changes struct {
-	// Bridges, tunnel ports, patch pairs. With a new tap bridge, the mirrors too: it drops what comes in until it has its
+	// Bridges, tunnel ports, patch pairs, devices of taps. With a new tap bridge, the mirrors too: it drops what comes in until it has its
 	// flows (docs/adr/0018).
 	Before []RowOp
 	After  []RowOp // mirrors come, change and go; patch and tunnel ports that are no longer needed go
@@ -52,7 +52,9 @@ func RowChanges(state State, p Program) Changes {
 			want(tb.Name, t)
 		}
 		for _, tap := range tb.Taps {
-			want(tb.Name, tap.tapPort())
+			for _, port := range tap.tapPorts() {
+				want(tb.Name, port)
+			}
 			want(tap.Bridge, tap.productionPort())
 			if mirrors[tap.Bridge] == nil {
 				mirrors[tap.Bridge] = map[string]*Tap{}

@@ -14,7 +14,7 @@ import (
 )
 
 // Tap is one mirrored set of sources: one Mirror on the production bridge and one patch pair to the tap bridge. Sessions
-// with the same tap share it. A segmented tap has a pair of devices in the patch's place (see Veth).
+// with the same tap share it. The copies of a segmented tap pass a pair of devices on the tap bridge (see Veth).
 type Tap struct {
 	Key       string // what makes it this tap, see tapKey
 	Bridge    string // the production bridge
@@ -26,22 +26,56 @@ type Tap struct {
 	// ProductionPort and TapPort are the two ends of the patch.
 	ProductionPort, TapPort string
 	Segmented               bool
-	OFPort                  int // of TapPort on the tap bridge
-	request                 int // the number that TapPort's row requests; OVS may have given another
-	Slots                   []uint32
+	Devices                 Veth // of a segmented tap
+	// OFPort is the number of EntryPort on the tap bridge.
+	OFPort  int
+	patch   portNumber // of TapPort
+	in, out portNumber // of the devices
+	Slots   []uint32
+}
+
+// portNumber is a port's number on the tap bridge, and the one that its row requests; OVS may have given another.
+type portNumber struct{ ofport, request int }
+
+// EntryPort is the port of the tap bridge through which single copies come: where they are counted, guarded and handed out.
+func (t *Tap) EntryPort() string {
+	if t.Segmented {
+		return t.Devices.Out
+	}
+	return t.TapPort
+}
+
+// number gives the tap's ports on the tap bridge their numbers.
+func (t *Tap) number(numbers *portNumbers) {
+	of := func(port string) (n portNumber) {
+		n.ofport, n.request = numbers.of(port)
+		return n
+	}
+	t.patch = of(t.TapPort)
+	t.OFPort = t.patch.ofport
+	if t.Segmented {
+		t.in, t.out = of(t.Devices.In), of(t.Devices.Out)
+		t.OFPort = t.out.ofport
+	}
 }
 
 // tapWish is a tap that a session asks for, before sessions are joined on taps.
 type tapWish struct {
 	bridge    string
-	selector  string // the sources as wished: "all", or the sorted list
-	was       string // the key of the one tap that earlier releases made of this and its twin, see retire; "" where none
+	selector  string   // the sources as wished: "all", or the sorted list
+	was       []former // see retire
 	ports     []string
 	vlans     []int
 	direction session.Direction
 	strip     int
 	segmented bool
 	key       string // see tapKey
+}
+
+// former is a tap that earlier releases made of a wish.
+type former struct {
+	key       string
+	direction session.Direction
 }
 
 // tapKey identifies a tap by what was wished, not by the ports that happen to be there: a port that goes and comes back
@@ -54,22 +88,28 @@ func tapKey(w tapWish) string {
 	return key
 }
 
-// segmentedKey ends the key of a segmented tap.
-const segmentedKey = "|segmented"
+// The ends of a segmented tap's key: now, and in releases that had the devices in the place of the patch pair.
+const (
+	segmentedKey = "|devices"
+	formerKey    = "|segmented"
+)
 
 // segment has the session's taps take super-frames apart. It fails the session where others have what it needs the names
 // of: devices, by their kind, or ports, by their bridge.
 func (pl *planned) segment(devices, taken map[string]string) bool {
-	var names []string
+	var names, ports []string
 	for i := range pl.wishes {
 		w := &pl.wishes[i]
+		for n := range w.was {
+			w.was[n].key += formerKey
+		}
+		w.was = append(w.was, former{w.key + formerKey, w.direction})
 		w.segmented = true
 		w.key = tapKey(*w)
-		if w.was != "" {
-			w.was += segmentedKey
-		}
+		pair := deviceNames(w.key)
+		names = append(names, pair.In, pair.Out)
 		production, tap := patchNames(w.key)
-		names = append(names, production, tap)
+		ports = append(ports, production, tap)
 	}
 	for _, name := range names {
 		if kind := devices[name]; kind != "" {
@@ -77,7 +117,7 @@ func (pl *planned) segment(devices, taken map[string]string) bool {
 			return false
 		}
 	}
-	return pl.namesFree(taken, names)
+	return pl.namesFree(taken, append(ports, names...))
 }
 
 // tapWishes are the taps of one session over the ports that are there. `both` is a tap for each direction in either version:
@@ -106,7 +146,8 @@ func tapWishes(s session.Session, ports []*Port) []tapWish {
 			w := tapWish{bridge: s.Bridge, selector: selector, ports: names, vlans: vlans, direction: d, strip: strip}
 			w.key = tapKey(w)
 			if s.Direction == session.Both && d == session.Ingress && s.ERSPAN.Version == 1 {
-				w.was = tapKey(tapWish{bridge: s.Bridge, selector: selector, vlans: vlans, direction: session.Both, strip: strip})
+				key := tapKey(tapWish{bridge: s.Bridge, selector: selector, vlans: vlans, direction: session.Both, strip: strip})
+				w.was = []former{{key, session.Both}} // of this and its twin
 			}
 			wishes = append(wishes, w)
 		}
@@ -149,6 +190,9 @@ func joinTaps(bySlot map[uint32]*planned) []*Tap {
 			if tap == nil {
 				tap = &Tap{Key: w.key, Bridge: w.bridge, Ports: w.ports, VLANs: w.vlans, Direction: w.direction, Strip: w.strip, Segmented: w.segmented}
 				tap.ProductionPort, tap.TapPort = patchNames(w.key)
+				if w.segmented {
+					tap.Devices = deviceNames(w.key)
+				}
 				byKey[w.key] = tap
 			}
 			tap.Slots = append(tap.Slots, slot)
@@ -187,9 +231,6 @@ const tapIDKey = "ovs-erspan-tap"
 // productionPort is the patch's end on the production bridge.
 func (t *Tap) productionPort() *Port {
 	p := closedPatch(t.ProductionPort, t.TapPort, map[string]string{OwnerKey: "tap"})
-	if t.Segmented {
-		p.Interfaces[0].Type, p.Interfaces[0].Options = "", nil
-	}
 	p.ExternalIDs = map[string]string{OwnerKey: "tap", tapIDKey: t.Key}
 	return p
 }
@@ -207,16 +248,18 @@ func closedPatch(name, peer string, ids map[string]string) *Port {
 	}
 }
 
-// tapPort is the patch's end on the tap bridge.
-func (t *Tap) tapPort() *Port {
-	i := &Interface{
-		Name: t.TapPort, Type: "patch", Options: map[string]string{"peer": t.ProductionPort},
-		ExternalIDs: map[string]string{OwnerKey: "tap"}, OFPortRequest: t.request,
+// tapPorts are the patch's end on the tap bridge, and the devices.
+func (t *Tap) tapPorts() []*Port {
+	port := func(name string, n portNumber, kind string, options map[string]string) *Port {
+		return &Port{Name: name, ExternalIDs: map[string]string{OwnerKey: "tap", tapIDKey: t.Key}, Interfaces: []*Interface{{
+			Name: name, Type: kind, Options: options, ExternalIDs: map[string]string{OwnerKey: "tap"}, OFPortRequest: n.request,
+		}}}
 	}
+	ports := []*Port{port(t.TapPort, t.patch, "patch", map[string]string{"peer": t.ProductionPort})}
 	if t.Segmented {
-		i.Type, i.Options = "", nil
+		ports = append(ports, port(t.Devices.In, t.in, "", nil), port(t.Devices.Out, t.out, "", nil))
 	}
-	return &Port{Name: t.TapPort, ExternalIDs: map[string]string{OwnerKey: "tap", tapIDKey: t.Key}, Interfaces: []*Interface{i}}
+	return ports
 }
 
 // letGo ends a tap's copies on the kernel's datapath, so that none of them is the last thing that becomes of a packet.
@@ -246,14 +289,23 @@ func (t *Tap) flows(datapath string, into func(slot uint32) Action) []Flow {
 		fan = append(fan, letGo)
 	}
 	id := uint32(t.OFPort)
-	arrived := Flow{TableClassify, priorityNormal, NewCookie(StageArrived, id), Match{Fields: []string{inPort(t.OFPort)}}, []Action{gotoTable(TableGuard)}}
+	first := Flow{TableClassify, priorityNormal, NewCookie(StageArrived, id), Match{Fields: []string{inPort(t.OFPort)}}, []Action{gotoTable(TableGuard)}}
 	all := []Flow{{TableGuard, priorityNormal, NewCookie(StageTapped, id), Match{Fields: []string{inPort(t.OFPort)}}, fan}}
-	if t.Direction == session.Ingress {
-		// Open vSwitch copies a packet again after each recirculation, in forms that were on no wire (docs/traps.md, 38).
-		arrived.Match.Fields = []string{"recirc_id=0", inPort(t.OFPort)}
-		all = append(all, Flow{TableClassify, priorityOther, NewCookie(StageRepeated, id), Match{Fields: []string{inPort(t.OFPort)}}, drop()})
+	if t.Segmented {
+		// What comes out of the devices is counted: single frames, as they are sent. That this is the last output does no
+		// harm: nothing waits in a device, and what comes out ends with letGo.
+		all = append(all, first)
+		first = Flow{TableClassify, priorityNormal, NewCookie(StageSegmented, id), Match{Fields: []string{inPort(t.patch.ofport)}}, []Action{outputTo(t.in.ofport)}}
 	}
-	all = append(all, arrived)
+	if t.Direction == session.Ingress {
+		// Open vSwitch copies a packet again after each recirculation, in forms that were on no wire (docs/traps.md, 38). Only
+		// here it can be told: what comes out of a device is a new packet.
+		repeated := first
+		repeated.Priority, repeated.Cookie, repeated.Actions = priorityOther, NewCookie(StageRepeated, id), drop()
+		first.Match.Fields = append([]string{"recirc_id=0"}, first.Match.Fields...)
+		all = append(all, repeated)
+	}
+	all = append(all, first)
 	if t.Strip != 0 {
 		all = append(all, Flow{
 			TableGuard, priorityStrip, NewCookie(StageTappedStrip, id),

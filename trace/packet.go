@@ -81,6 +81,15 @@ func Follow(run Run, s session.Session, out *flows.Outcome) []Copy {
 	return copies
 }
 
+// IntoDevices tells whether a copy goes into the devices of a segmented tap: there a run ends, for Open vSwitch does not see
+// through them.
+func IntoDevices(run Run, out *flows.Outcome) bool {
+	return slices.ContainsFunc(run.Visits, func(v Visit) bool {
+		return v.Cookie.Ours() && v.Cookie.Stage() == flows.StageSegmented &&
+			slices.ContainsFunc(out.Taps, func(t *flows.Tap) bool { return uint32(t.OFPort) == v.Cookie.Slot() })
+	})
+}
+
 type follower struct {
 	session session.Session
 	out     *flows.Outcome
@@ -107,6 +116,9 @@ func (f *follower) follow(tap *flows.Tap) Copy {
 	}
 	direction := map[session.Direction]string{session.Ingress: " as ingress", session.Egress: " as egress"}[tap.Direction]
 	say("mirror: %s copies it%s into %s", tap.MirrorName(), direction, tap.TapPort)
+	if tap.Segmented {
+		say("devices: %s and %s take it apart where it is a super-frame", tap.Devices.In, tap.Devices.Out)
+	}
 	if v := f.find(func(st flows.Stage, _ uint32) bool { return st == flows.StageGuard }); v != nil {
 		return lose("guard", "dropped, because copies could have caused it (%s)", v.Match)
 	}

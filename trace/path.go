@@ -119,14 +119,21 @@ func sourceStages(in Input, out *flows.Outcome) []Stage {
 	if b := in.Host.Bridges[out.TapBridge]; b != nil {
 		for _, t := range out.Taps {
 			tap.Rows = append(tap.Rows, portRow(b.Ports[t.TapPort]))
+			if t.Segmented {
+				tap.Rows = append(tap.Rows, portRow(b.Ports[t.Devices.In]), portRow(b.Ports[t.Devices.Out]))
+			}
 		}
+	}
+	tap.Count = ptr(sum(tap.Flows))
+	if into := ofTap(flows.StageSegmented); len(into) > 0 {
+		tap.Says += " through a pair of devices, which takes super-frames apart"
+		tap.Flows = append(into, tap.Flows...)
 	}
 	repeated := ofTap(flows.StageRepeated)
 	tap.Lost = append(missing(tap.Flows), missing(repeated)...)
 	if n := sum(repeated); n.Packets > 0 {
 		tap.Lost = append(tap.Lost, Loss{Why: "copied again where production recirculated the packet (conntrack, NAT)", Count: &n, Meant: true})
 	}
-	tap.Count = ptr(sum(tap.Flows))
 	if others := sharing(in.Program, in.Session.Name, out); others != "" {
 		tap.Says += "; shared with " + others
 	}

@@ -15,7 +15,7 @@ import (
 // vethMTU is the largest that a device takes, so that no frame is too large for it.
 const vethMTU = 65535
 
-// Veths are those of the pairs that are there. The Tap of one that does not work is empty. Others holds, by name, the kind
+// Veths are those of the pairs that are there. The Out of one that does not work is empty. Others holds, by name, the kind
 // of each device that has a name of the pairs and is none.
 func Veths(known []flows.Veth) (veths []flows.Veth, others map[string]string, err error) {
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
@@ -25,32 +25,32 @@ func Veths(known []flows.Veth) (veths []flows.Veth, others map[string]string, er
 	defer handle.Close()
 	others = map[string]string{}
 	for _, v := range known {
-		production, err := linkOf(handle, v.Production)
+		in, err := linkOf(handle, v.In)
 		if err != nil {
-			return nil, nil, fmt.Errorf("device %s: %w", v.Production, err)
+			return nil, nil, fmt.Errorf("device %s: %w", v.In, err)
 		}
-		tap, err := linkOf(handle, v.Tap)
+		out, err := linkOf(handle, v.Out)
 		if err != nil {
-			return nil, nil, fmt.Errorf("device %s: %w", v.Tap, err)
+			return nil, nil, fmt.Errorf("device %s: %w", v.Out, err)
 		}
-		for _, l := range []netlink.Link{production, tap} {
+		for _, l := range []netlink.Link{in, out} {
 			if l != nil && l.Type() != "veth" {
 				others[l.Attrs().Name] = l.Type()
 			}
 		}
-		if production == nil || production.Type() != "veth" {
+		if in == nil || in.Type() != "veth" {
 			continue
 		}
 		// Both ends are up, and the other end is there. (The operational state says so too, but up to a second later.)
-		flags := production.Attrs().RawFlags
+		flags := in.Attrs().RawFlags
 		works := flags&unix.IFF_UP != 0 && flags&unix.IFF_LOWER_UP != 0
 		if works {
-			if works, err = isPlain(v.Production); err != nil {
+			if works, err = isPlain(v.In); err != nil {
 				return nil, nil, err
 			}
 		}
 		if !works {
-			v.Tap = ""
+			v.Out = ""
 		}
 		veths = append(veths, v)
 	}
@@ -62,7 +62,7 @@ func Veths(known []flows.Veth) (veths []flows.Veth, others map[string]string, er
 // so that the host itself sends nothing there.
 func AddVeth(v flows.Veth) error {
 	if err := addVeth(v); err != nil {
-		return fmt.Errorf("make the devices %s and %s: %w", v.Production, v.Tap, err)
+		return fmt.Errorf("make the devices %s and %s: %w", v.In, v.Out, err)
 	}
 	return nil
 }
@@ -73,16 +73,16 @@ func addVeth(v flows.Veth) error {
 		return err
 	}
 	defer handle.Close()
-	if err := deleteVeth(handle, v.Production); err != nil {
+	if err := deleteVeth(handle, v.In); err != nil {
 		return err
 	}
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = v.Production, vethMTU
-	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: v.Tap, PeerMTU: vethMTU}
+	attrs.Name, attrs.MTU = v.In, vethMTU
+	pair := &netlink.Veth{LinkAttrs: attrs, PeerName: v.Out, PeerMTU: vethMTU}
 	if err := handle.LinkAdd(pair); err != nil {
 		return err
 	}
-	for _, name := range []string{v.Production, v.Tap} {
+	for _, name := range []string{v.In, v.Out} {
 		l, err := handle.LinkByName(name)
 		if err == nil {
 			err = plain(name)
@@ -159,8 +159,8 @@ func DeleteVeth(v flows.Veth) error {
 		return fmt.Errorf("netlink: %w", err)
 	}
 	defer handle.Close()
-	if err := deleteVeth(handle, v.Production); err != nil {
-		return fmt.Errorf("remove device %s: %w", v.Production, err)
+	if err := deleteVeth(handle, v.In); err != nil {
+		return fmt.Errorf("remove device %s: %w", v.In, err)
 	}
 	return nil
 }

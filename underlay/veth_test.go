@@ -26,8 +26,8 @@ func TestVeth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair, ok := flows.VethOf("es-0123456789-p")
-	if !ok || pair.Tap != "es-0123456789-t" {
+	pair, ok := flows.VethOf("es-0123456789-q")
+	if !ok || pair.Out != "es-0123456789-s" {
 		t.Fatalf("VethOf: %v, %v", pair, ok)
 	}
 	in := func(what string, f func() error) {
@@ -47,13 +47,13 @@ func TestVeth(t *testing.T) {
 		})
 	}
 	add := func() error { return underlay.AddVeth(pair) }
-	broken := flows.Veth{Production: pair.Production}
+	broken := flows.Veth{In: pair.In}
 	there("at first")
 	in("add", add)
 	there("added", pair)
 	for _, fault := range [][]string{
-		{"ip", "link", "set", pair.Tap, "down"},
-		{"ethtool", "-K", pair.Production, "tx", "on", "tso", "on"},
+		{"ip", "link", "set", pair.Out, "down"},
+		{"ethtool", "-K", pair.In, "tx", "on", "tso", "on"},
 	} {
 		if _, _, err := node.Exec(ctx, fault...); err != nil {
 			t.Fatal(err)
@@ -65,7 +65,7 @@ func TestVeth(t *testing.T) {
 	in("delete", func() error { return underlay.DeleteVeth(pair) })
 	in("delete what is gone", func() error { return underlay.DeleteVeth(pair) })
 	there("deleted")
-	for _, name := range []string{pair.Production, pair.Tap} {
+	for _, name := range []string{pair.In, pair.Out} {
 		if _, _, err := node.Exec(ctx, "ip", "tuntap", "add", name, "mode", "tap"); err != nil {
 			t.Fatal(err)
 		}

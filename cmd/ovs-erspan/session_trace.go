@@ -148,6 +148,8 @@ type traceView struct {
 	// Production are the flows of other bridges that it met, in words.
 	Production []string     `json:"production,omitempty"`
 	Copies     []trace.Copy `json:"copies"`
+	// IntoDevices tells that it ends in the devices of a segmented tap, which has a run of its own.
+	IntoDevices bool `json:"intoDevices,omitempty"`
 }
 
 // entry is where a packet is put in.
@@ -179,7 +181,7 @@ func (h *host) tracePacket(ctx context.Context, o observed, s session.Stored, pa
 			if s.Type == session.Destination {
 				t.Copies = []trace.Copy{trace.FollowFrame(t.Run, s.Session, out)}
 			} else {
-				t.Copies = trace.Follow(t.Run, s.Session, out)
+				t.Copies, t.IntoDevices = trace.Follow(t.Run, s.Session, out), trace.IntoDevices(t.Run, out)
 			}
 			t.Copies = slices.DeleteFunc(t.Copies, func(c trace.Copy) bool { return c.Tap != "" && met[c.Tap] }) // an egress tap that production has led it to
 			for _, c := range t.Copies {
@@ -243,7 +245,7 @@ func sourceEntries(s session.Stored, out *flows.Outcome, state flows.State, pack
 		if t.Strip != 0 && !strings.Contains(packet, "vlan") {
 			flow = joinFields(flow, fmt.Sprintf("dl_vlan=%d", t.Strip))
 		}
-		list = append(list, entry{out.TapBridge, flow, fmt.Sprintf("at the tap %s, as if %s had copied it on its way %s %s", t.TapPort, s.Bridge,
+		list = append(list, entry{out.TapBridge, flow, fmt.Sprintf("at the tap %s, as if %s had copied it on its way %s %s", t.EntryPort(), s.Bridge,
 			map[session.Direction]string{session.Ingress: "from", session.Egress: "to"}[t.Direction], strings.Join(t.Ports, " or "))})
 	}
 	return list
@@ -352,7 +354,9 @@ func (v packetView) text(s session.Session, wide bool) string {
 				fmt.Fprintf(&b, "    %s\n", p)
 			}
 		}
-		if len(t.Copies) == 0 {
+		if t.IntoDevices {
+			b.WriteString("  a copy goes into the devices that take super-frames apart: see at the tap\n")
+		} else if len(t.Copies) == 0 {
 			fmt.Fprintf(&b, "  no copy: it passes none of the session's sources (%s, %s)\n", sourcesText(s), directionText(string(s.Direction)))
 		}
 		for _, c := range t.Copies {

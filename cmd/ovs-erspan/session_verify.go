@@ -227,7 +227,7 @@ func readyTaps(out *flows.Outcome, state flows.State) (taps []*flows.Tap) {
 		return nil
 	}
 	for _, t := range out.Taps {
-		if p := state.Bridges[out.TapBridge].Ports[t.TapPort]; p != nil && len(p.Interfaces) == 1 && p.Interfaces[0].OFPort == t.OFPort {
+		if p := state.Bridges[out.TapBridge].Ports[t.EntryPort()]; p != nil && len(p.Interfaces) == 1 && p.Interfaces[0].OFPort == t.OFPort {
 			taps = append(taps, t)
 		}
 	}
