@@ -48,7 +48,7 @@ test-other-ovs: setup-containers
 
 # Scenarios on the kernel's datapath, in a virtual machine (e2e/vm): those that are about it, and of the others those that
 # show that a session does there what it does in userspace. KERNEL_TESTS=. runs all.
-KERNEL_TESTS ?= ^(TestSuperFrames|TestStreamIsReassembled|TestLinux.*|TestHeaderOfTheKernel|TestBPF.*|TestFlowRestoreWait|TestSegmentedTap|TestCopiesOfAPipeline|TestHeaderFieldsOnTheWire|TestCollectorsOfBothFamilies|TestDelivered|TestDeadCollectorHoldsNoSender|TestVerify|TestTrace|TestMaxRate|TestUnsafeMeterBites|TestSessionsThatDifferInOneField)$$
+KERNEL_TESTS ?= ^(TestSuperFrames|TestStreamIsReassembled|TestLinux.*|TestHeaderOfTheKernel|TestBPF.*|TestFlowRestoreWait|TestSegmentedTap|TestDevicesTakeOver|TestCopiesOfAPipeline|TestHeaderFieldsOnTheWire|TestCollectorsOfBothFamilies|TestDelivered|TestDeadCollectorHoldsNoSender|TestVerify|TestTrace|TestMaxRate|TestUnsafeMeterBites|TestSessionsThatDifferInOneField)$$
 test-kernel: setup
 	$(GO) run ./e2e/vm -run '$(KERNEL_TESTS)'
 

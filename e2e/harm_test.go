@@ -133,23 +133,29 @@ func TestDeadCollectorCutsNoOriginal(t *testing.T) {
 func TestDeadCollectorHoldsNoSender(t *testing.T) {
 	s := newScene(t)
 	s.ping(s.a, addrB, 1) // so that ARP is done
-	for name, flags := range map[string][]string{
-		"out":  {"--source", "vnet1", "--direction", "egress"},
-		"both": {"--source", "vnet0,vnet1", "--erspan-version", "2"},
-	} {
+	add := func(name string, flags ...string) {
 		if r := s.oe(append([]string{"session", "add", name, "--bridge", "br0", "--collector", "192.0.2.77"}, flags...)...); r.code != 3 {
 			t.Fatalf("%s: exit %d: %s%s", name, r.code, r.stdout, r.stderr)
 		}
 	}
 	// ping gives its socket room for few packets of this size.
-	for range 2 {
-		r, err := lab.Ping(s.ctx, s.a, netip.MustParseAddr(addrB), lab.PingOptions{Count: 20, Interval: 10 * time.Millisecond, Size: 1472})
-		s.must(err)
-		if r.Received != 20 {
-			t.Errorf("%d of 20 pings were answered", r.Received)
+	pings := func(what string) {
+		for range 2 {
+			r, err := lab.Ping(s.ctx, s.a, netip.MustParseAddr(addrB), lab.PingOptions{Count: 20, Interval: 10 * time.Millisecond, Size: 1472})
+			s.must(err)
+			if r.Received != 20 {
+				t.Errorf("%s: %d of 20 pings were answered", what, r.Received)
+			}
 		}
 	}
+	add("out", "--source", "vnet1", "--direction", "egress")
+	add("both", "--source", "vnet0,vnet1", "--erspan-version", "2")
+	pings("whole copies")
 	s.must(lab.TCPTransfer(s.ctx, s.a, s.b, netip.MustParseAddr(addrB), 1<<18))
+	// On the kernel's datapath these pass devices, which leave a packet to its socket.
+	s.ok("session", "remove", "out", "both")
+	add("cut", "--source", "vnet1", "--direction", "egress", "--snaplen", "1000")
+	pings("copies that are cut")
 }
 
 // TestPatchIsClosed: production's floods do not enter our patch, what someone sends into its other end does not enter

@@ -401,6 +401,14 @@ func TestSegmentedTap(t *testing.T) {
 		t.Fatalf("devices: %v, want a pair", d)
 	}
 	copies("at first", 128)
+	for _, want := range []string{"a copy goes into the devices", "take it apart", "collector " + collectorAddr + " would get"} {
+		if out := s.ok("session", "trace", "one", "--packet", "icmp,nw_src="+addrA+",nw_dst="+addrB); !strings.Contains(out, want) {
+			t.Errorf("trace does not say %q:\n%s", want, out)
+		}
+	}
+	if strings.Contains(s.host.Log(), "VLAN 0") {
+		t.Errorf("log:\n%s", s.host.Log())
+	}
 	_, _, err := s.host.Exec(s.ctx, "ip", "link", "del", devices()[0])
 	s.must(err)
 	if r := s.oe("plan"); r.code != 3 || !strings.Contains(r.stdout, "+ devices es-") {
@@ -432,6 +440,27 @@ func TestSegmentedTap(t *testing.T) {
 	}
 	s.ok("session", "set", "one", "--snaplen", "100")
 	copies("shorter", 100)
+	s.ok("session", "remove", "one")
+	add := []string{"session", "add", "one", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr, "--snaplen", "100"}
+	for _, step := range []string{"devices", "flows"} {
+		s.killAt(step, add...)
+		s.ok("run", "--once")
+		s.nothingToDo()
+		if d := devices(); len(d) != 4 { // for each direction
+			t.Errorf("killed at %s of add, mended: devices %v, want two pairs", step, d)
+		}
+		s.ok("session", "remove", "one")
+	}
+	for _, step := range []string{"rows-after", "devices"} {
+		s.ok(append(add, "--may-exist")...)
+		s.killAt(step, "session", "remove", "one")
+		s.ok("run", "--once")
+		s.nothingToDo()
+		if d := devices(); len(d) != 0 {
+			t.Errorf("killed at %s of remove, mended: devices %v", step, d)
+		}
+	}
+	s.ok(add...)
 	s.ok("uninstall")
 	if d := devices(); len(d) != 0 {
 		t.Errorf("after uninstall: devices %v", d)

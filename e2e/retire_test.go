@@ -13,11 +13,19 @@ import (
 	"github.com/ovs-erspan/ovs-erspan/e2e/lab"
 )
 
-// asBefore makes of session "one" on vnet0, with slot 1, what releases before two Mirrors for both directions have left: one
-// Mirror, one patch pair and its flows.
-func (s *scene) asBefore() (mirror string) {
+// The keys of taps as releases before have left them of session "one" on vnet0.
+const (
+	keyOfBoth    = "br0|vnet0|[]|both|0"              // one Mirror for both directions
+	keyOfDevices = "br0|vnet0|[]|ingress|0|segmented" // devices in the place of the patch pair
+)
+
+// asBefore makes of session "one", with slot 1, what such a release has left: one Mirror, one pair of ports and its flows.
+func (s *scene) asBefore(key string) (mirror string) {
 	s.t.Helper()
-	const key = "br0|vnet0|[]|both|0"
+	ip := func(args ...string) {
+		_, _, err := s.host.Exec(s.ctx, append([]string{"ip"}, args...)...)
+		s.must(err)
+	}
 	sum := sha256.Sum256([]byte(key))
 	id := hex.EncodeToString(sum[:5])
 	production, tap, mirror := "es-"+id+"-p", "es-"+id+"-t", "ovs-erspan-"+id
@@ -26,21 +34,35 @@ func (s *scene) asBefore() (mirror string) {
 		ports, err := s.host.Vsctl(s.ctx, "list-ports", bridge)
 		s.must(err)
 		for _, port := range strings.Fields(ports) {
-			if strings.HasSuffix(port, "-p") || strings.HasSuffix(port, "-t") {
+			if strings.HasSuffix(port, "-q") {
+				defer ip("link", "del", port)
+			}
+			if strings.Contains("-p-t-q-s", port[max(0, len(port)-2):]) {
 				args = append(args, "--", "del-port", bridge, port)
 			}
 		}
 	}
-	patch := func(bridge, name, peer string) {
-		args = append(args, "--", "add-port", bridge, name, "--", "set", "interface", name, "type=patch", "options:peer="+peer, "external_ids:ovs-erspan=tap",
-			"--", "set", "port", name, "external_ids:ovs-erspan=tap", `external_ids:ovs-erspan-tap="`+key+`"`)
+	pair := func(bridge, name, peer string) {
+		args = append(args, "--", "add-port", bridge, name, "--", "set", "interface", name, "external_ids:ovs-erspan=tap")
+		if key != keyOfDevices {
+			args = append(args, "type=patch", "options:peer="+peer)
+		}
+		args = append(args, "--", "set", "port", name, "external_ids:ovs-erspan=tap", `external_ids:ovs-erspan-tap="`+key+`"`)
 	}
-	patch("br0", production, tap)
+	if key == keyOfDevices {
+		ip("link", "add", production, "up", "type", "veth", "peer", "name", tap)
+		ip("link", "set", tap, "up")
+	}
+	pair("br0", production, tap)
 	args = append(args, "trunks=4095", "other_config:rstp-enable=false", "other_config:stp-enable=false", "other_config:priority-tags=always")
-	patch(tapBridge, tap, production)
+	pair(tapBridge, tap, production)
+	selectDst := "select_dst_port=@in"
+	if key == keyOfDevices {
+		selectDst = "select_dst_port=[]"
+	}
 	args = append(args, "--", "set", "interface", tap, "ofport_request=9",
 		"--", "--id=@in", "get", "port", "vnet0", "--", "--id=@out", "get", "port", production,
-		"--", "--id=@m", "create", "mirror", "name="+mirror, "select_src_port=@in", "select_dst_port=@in", "output_port=@out",
+		"--", "--id=@m", "create", "mirror", "name="+mirror, "select_src_port=@in", selectDst, "output_port=@out",
 		"external_ids:ovs-erspan=tap", `external_ids:ovs-erspan-tap="`+key+`"`, "--", "add", "bridge", "br0", "mirrors", "@m")
 	s.vsctl(args...)
 	letGo := ""
@@ -61,7 +83,28 @@ func TestTwoMirrorsTakeOver(t *testing.T) {
 	s := newScene(t)
 	s.ping(s.a, addrB, 1)
 	s.add("one", "--source", "vnet0", "--session-id", "1")
-	was := s.asBefore()
+	s.takeOver(keyOfBoth, 2)
+}
+
+// TestDevicesTakeOver: the same for one whose devices were in the place of the patch pair.
+func TestDevicesTakeOver(t *testing.T) {
+	onKernel(t)
+	s := newScene(t)
+	s.ping(s.a, addrB, 1)
+	s.add("one", "--source", "vnet0", "--session-id", "1", "--direction", "ingress", "--snaplen", "100")
+	s.takeOver(keyOfDevices, 1)
+	out, _, err := s.host.Exec(s.ctx, "ip", "-o", "link", "show", "type", "veth")
+	s.must(err)
+	if strings.Count(out, ": es-") != 2 || strings.Contains(out, "-p@") {
+		t.Errorf("devices, want one pair, not the former:\n%s", out)
+	}
+}
+
+// takeOver changes over while traffic runs from what a release before has left, to as many Mirrors.
+func (s *scene) takeOver(key string, wanted int) {
+	s.t.Helper()
+	t := s.t
+	was := s.asBefore(key)
 	args := []string{"add-port", "br0", "out", "--", "set", "interface", "out", "type=internal", "--", "--id=@o", "get", "port", "out"}
 	for n := range 30 {
 		args = append(args, "--", fmt.Sprintf("--id=@m%d", n), "create", "mirror", fmt.Sprintf("name=theirs%d", n), "output_port=@o", "--", "add", "bridge", "br0", "mirrors", fmt.Sprintf("@m%d", n))
@@ -107,7 +150,7 @@ func TestTwoMirrorsTakeOver(t *testing.T) {
 	t.Logf("%d datagrams were copied twice", doubled)
 	mirrors, err := s.host.Vsctl(s.ctx, "--bare", "--columns=name", "find", "mirror", "external_ids:ovs-erspan=tap")
 	s.must(err)
-	if strings.Contains(mirrors, was) || len(strings.Fields(mirrors)) != 2 {
+	if strings.Contains(mirrors, was) || len(strings.Fields(mirrors)) != wanted {
 		t.Errorf("mirrors of ours: %s", mirrors)
 	}
 	s.nothingToDo()

@@ -82,7 +82,7 @@ func (p Program) veths() (needed []Veth) {
 }
 
 // ChangeVeths compares the pairs that are there with what the program needs. One that is there but broken (its Out is empty)
-// is made anew.
+// is made anew. That of a retiring tap stays until running flows have followed its successor.
 func ChangeVeths(there []Veth, p Program) VethChanges {
 	wished := p.veths()
 	named := func(v Veth) bool {
@@ -91,7 +91,12 @@ func ChangeVeths(there []Veth, p Program) VethChanges {
 	missing := func(from []Veth) func(Veth) bool {
 		return func(v Veth) bool { return !slices.Contains(from, v) }
 	}
-	return VethChanges{Add: sorted(wished, missing(there)), Delete: sorted(there, func(v Veth) bool { return !named(v) })}
+	retires := func(v Veth) bool {
+		return slices.ContainsFunc(p.TapBridges, func(tb *TapBridge) bool {
+			return slices.ContainsFunc(tb.Retiring, func(t *Tap) bool { return t.ProductionPort == v.In })
+		})
+	}
+	return VethChanges{Add: sorted(wished, missing(there)), Delete: sorted(there, func(v Veth) bool { return !named(v) && !retires(v) })}
 }
 
 func sorted(all []Veth, keep func(Veth) bool) []Veth {

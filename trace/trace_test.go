@@ -38,6 +38,20 @@ func https() (session.Session, *flows.Outcome) {
 	}
 }
 
+// TestIntoDevices: a run that ends in the devices of the session's tap is told from one in which nothing is copied.
+func TestIntoDevices(t *testing.T) {
+	_, out := https()
+	for cookie, want := range map[flows.Cookie]bool{
+		flows.NewCookie(flows.StageSegmented, 3): true,
+		flows.NewCookie(flows.StageSegmented, 4): false, // of another session's tap
+		flows.NewCookie(flows.StageRepeated, 3):  false,
+	} {
+		if got := IntoDevices(Run{Visits: []Visit{{Bridge: "br-erspan", Cookie: cookie}}}, out); got != want {
+			t.Errorf("%s: %v, want %v", cookie, got, want)
+		}
+	}
+}
+
 func TestFollow(t *testing.T) {
 	s, out := https()
 	copies := Follow(printed(t, "two-sessions.txt"), s, out)
