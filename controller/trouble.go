@@ -98,7 +98,7 @@ func (c *Controller) stop(ctx context.Context) (Result, error) {
 	for _, op := range ops {
 		goes[op.DelPort] = true
 	}
-	known := slices.DeleteFunc(flows.KnownVeths(state, flows.Program{}), func(v flows.Veth) bool { return !goes[v.Production] && !goes[v.Tap] })
+	known := slices.DeleteFunc(flows.KnownVeths(state, flows.Program{}), func(v flows.Veth) bool { return !goes[v.In] && !goes[v.Out] })
 	if len(known) > 0 {
 		there, _, err := c.Underlay.Veths(known)
 		if err == nil {

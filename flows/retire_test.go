@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
@@ -25,6 +26,9 @@ func before(t *testing.T, s session.Stored) State {
 func TestTwoMirrorsTakeOver(t *testing.T) {
 	wish := stored(1, "one", nil)
 	state := before(t, wish)
+	if ops := StopChanges(state, []session.Stored{wish}, time.Now()); len(ops) > 0 {
+		t.Errorf("what an earlier release made would be stopped: %v", ops)
+	}
 	p := build(state, wish)
 	c := RowChanges(state, p)
 	var added, deleted int
@@ -95,6 +99,9 @@ func TestDevicesTakeOver(t *testing.T) {
 		port.Interfaces[0].Type, port.Interfaces[0].Options = "", nil
 	}
 	state.Bridges["br-erspan"].Ports[old.TapPort].Interfaces[0].OFPort = 7
+	if ops := StopChanges(state, []session.Stored{wish}, time.Now()); len(ops) > 0 {
+		t.Errorf("what an earlier release made would be stopped: %v", ops)
+	}
 	was := Veth{In: old.ProductionPort, Out: old.TapPort}
 
 	p := build(state, wish)
@@ -130,5 +137,8 @@ func TestDevicesTakeOver(t *testing.T) {
 	p = build(state, wish)
 	if c = RowChanges(state, p); !c.Empty() || !slices.Equal(KnownVeths(state, p), []Veth{tap.Devices}) {
 		t.Errorf("a third time: %v, known %v", c, KnownVeths(state, p))
+	}
+	if ops := StopChanges(state, []session.Stored{wish}, time.Now()); len(ops) > 0 {
+		t.Errorf("the successor would be stopped: %v", ops)
 	}
 }

@@ -31,9 +31,9 @@ func StopChanges(state State, sessions []session.Stored, now time.Time) []RowOp 
 		case b != nil:
 			ports, _ := ResolveSources(s.Session, b)
 			for _, w := range tapWishes(s.Session, ports) {
-				taps[w.key] = true
-				w.segmented = !w.segmented // which of the two it needs depends on the way to its collectors
-				taps[tapKey(w)] = true
+				for _, key := range w.keys() {
+					taps[key] = true
+				}
 			}
 		}
 	}

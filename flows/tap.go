@@ -94,6 +94,18 @@ const (
 	formerKey    = "|segmented"
 )
 
+// keys are all that the tap of a wish may have: whether it is segmented depends on the way to the collectors, and what an
+// earlier release made stays until its successor is there.
+func (w tapWish) keys() []string {
+	w.segmented = false
+	plain := tapKey(w)
+	keys := []string{plain, plain + segmentedKey, plain + formerKey}
+	for _, was := range w.was {
+		keys = append(keys, was.key, was.key+formerKey)
+	}
+	return keys
+}
+
 // segment has the session's taps take super-frames apart. It fails the session where others have what it needs the names
 // of: devices, by their kind, or ports, by their bridge.
 func (pl *planned) segment(devices, taken map[string]string) bool {
