@@ -209,13 +209,13 @@ func pings(t *testing.T, count int) {
 }
 
 // sessions: added from a shell, put in force by the daemon in its sandbox. One that is cut short needs, on the kernel's
-// datapath, a pair of devices of its own: netlink and ethtool in the sandbox.
+// datapath, a pair of devices for each direction: netlink and ethtool in the sandbox.
 func sessions(t *testing.T) {
 	run(t, "ovs-erspan", "session", "add", "whole", "--bridge", "br0", "--source", "vnet0", "--collector", addrCollector, "--session-id", "100")
 	run(t, "ovs-erspan", "session", "add", "short", "--bridge", "br0", "--source", "vnet0", "--collector", addrCollector, "--session-id", "200", "--snaplen", "64")
 	active(t, "whole", "short")
 	pairs := strings.Count(run(t, "ip", "-o", "link", "show", "type", "veth"), ": es-")
-	if want := map[string]int{"netdev": 0, "system": 2}[datapath(t)]; pairs != want {
+	if want := map[string]int{"netdev": 0, "system": 4}[datapath(t)]; pairs != want {
 		t.Errorf("%d devices of pairs, want %d", pairs, want)
 	}
 	const count = 20
