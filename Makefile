@@ -47,10 +47,10 @@ test-other-ovs: setup-containers
 	else echo "test-other-ovs: left out"; test -z "$$CI"; fi
 
 # Scenarios on the kernel's datapath, in a virtual machine (e2e/vm): those that are about it, and of the others those that
-# show that a session does there what it does in userspace. KERNEL_TESTS=. runs all.
+# show that a session does there what it does in userspace. KERNEL_TESTS=. runs all; SUITE=trixie with that Open vSwitch.
 KERNEL_TESTS ?= ^(TestSuperFrames|TestStreamIsReassembled|TestLinux.*|TestHeaderOfTheKernel|TestBPF.*|TestFlowRestoreWait|TestSegmentedTap|TestDevicesTakeOver|TestCopiesOfAPipeline|TestHeaderFieldsOnTheWire|TestCollectorsOfBothFamilies|TestDelivered|TestDeadCollectorHoldsNoSender|TestVerify|TestTrace|TestMaxRate|TestUnsafeMeterBites|TestSessionsThatDifferInOneField)$$
 test-kernel: setup
-	$(GO) run ./e2e/vm -run '$(KERNEL_TESTS)'
+	$(if $(SUITE),LAB_OVS_BIN=$$(scripts/ovs-root.sh $(SUITE)) )$(GO) run ./e2e/vm -run '$(KERNEL_TESTS)'
 
 # On Docker or Podman, whichever runs; else on a Podman that the tests start. A module of its own (e2e/containers).
 test-containers: setup-containers build

@@ -111,7 +111,11 @@ func (s *scene) takeOver(key string, wanted int) {
 	}
 	s.vsctl(args...)
 
-	const count, size, pps = 3000, 200, 1000 // longer than the change takes on a slow machine
+	const size, pps = 200, 1000
+	count := 8000 // longer than the change takes on a slow machine
+	if lab.Datapath() == lab.Kernel {
+		count = 3000 // which the emulated one sends no quicker than it changes
+	}
 	c := s.capture(s.collector, "eth0", "proto 47")
 	type outcome struct {
 		lab.BurstResult

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -56,7 +57,7 @@ read up rest </proc/uptime; up=${up%.*}
 [ $up -ge 12 ] || sleep $((12-up))
 cd /tmp
 for word in $(cat /proc/cmdline); do case $word in oe_run=*) run=${word#oe_run=};; esac; done
-LAB_DATAPATH=system OVS_ERSPAN_BINARY=/usr/bin/ovs-erspan /usr/bin/e2e.test -test.v -test.timeout 30m -test.run "$run" 2>&1
+LAB_DATAPATH=system LAB_OVS_BIN=@OVS_BIN@ OVS_ERSPAN_BINARY=/usr/bin/ovs-erspan /usr/bin/e2e.test -test.v -test.timeout 30m -test.run "$run" 2>&1
 code=$?
 [ $code = 0 ] || { echo "vm: the kernel's log ends:"; dmesg | /usr/bin/busybox tail -30; }
 echo "@EXIT@$code"
@@ -93,7 +94,7 @@ func buildInitramfs(ctx context.Context, root, work string, k kernel) error {
 	if err := build(ctx, root, "test", "-c", "-o", filepath.Join(tree, "usr/bin/e2e.test"), "./e2e"); err != nil {
 		return err
 	}
-	init := strings.NewReplacer("@MODULES@", strings.Join(modules, " "), "@EXIT@", exitMark).Replace(initScript)
+	init := strings.NewReplacer("@MODULES@", strings.Join(modules, " "), "@EXIT@", exitMark, "@OVS_BIN@", os.Getenv(otherOVS)).Replace(initScript)
 	for name, content := range map[string]string{
 		"init":       init,
 		"etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
@@ -137,7 +138,11 @@ func copyPrograms(ctx context.Context, tree string) error {
 		}
 		needed = append(needed, libs...)
 	}
-	for _, path := range needed {
+	other, err := otherPrograms(ctx, os.Getenv(otherOVS))
+	if err != nil {
+		return err
+	}
+	for _, path := range append(needed, other...) {
 		if err := copyFile(tree, path); err != nil {
 			return err
 		}
@@ -192,16 +197,50 @@ func libraries(ctx context.Context, path string) ([]string, error) {
 		}
 		return nil, fmt.Errorf("ldd %s: %w: %s", path, err, out)
 	}
-	var libs []string
-	for line := range strings.Lines(string(out)) {
-		// "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)" or "/lib64/ld-linux-x86-64.so.2 (0x…)"
-		for _, f := range strings.Fields(line) {
-			if strings.HasPrefix(f, "/") {
-				libs = append(libs, f)
-			}
+	return listed(out), nil
+}
+
+// listed are the files that a loader lists: "libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)" or
+// "/lib64/ld-linux-x86-64.so.2 (0x…)".
+func listed(out []byte) (libs []string) {
+	for _, f := range strings.Fields(string(out)) {
+		if strings.HasPrefix(f, "/") {
+			libs = append(libs, f)
 		}
 	}
-	return libs, nil
+	return libs
+}
+
+// otherOVS names the directory with the programs of another release's Open vSwitch (scripts/ovs-root.sh). The scenarios put
+// it in front of PATH.
+const otherOVS = "LAB_OVS_BIN"
+
+// inQuotes are the arguments of a program in such a directory: its loader, where its libraries are, and the program itself.
+var inQuotes = regexp.MustCompile(`"(/[^"]+)"`)
+
+// otherPrograms lists the files that these programs are made of; none where there is no such directory.
+func otherPrograms(ctx context.Context, dir string) (list []string, err error) {
+	scripts, err := filepath.Glob(filepath.Join(dir, "*"))
+	if dir == "" || err != nil {
+		return nil, err
+	}
+	for _, script := range scripts {
+		text, err := os.ReadFile(script)
+		if err != nil {
+			return nil, err
+		}
+		args := inQuotes.FindAllStringSubmatch(string(text), -1)
+		if len(args) != 3 {
+			return nil, fmt.Errorf("%s is not as scripts/ovs-root.sh makes it", script)
+		}
+		loader, libraries, program := args[0][1], args[1][1], args[2][1]
+		out, err := exec.CommandContext(ctx, loader, "--library-path", libraries, "--list", program).CombinedOutput()
+		if err != nil {
+			return nil, fmt.Errorf("libraries of %s: %w: %s", program, err, out)
+		}
+		list = append(append(list, script, loader, program), listed(out)...)
+	}
+	return list, nil
 }
 
 // copyFile copies a file to the same path below tree. Links are followed, and /lib is /usr/lib, as everywhere since 2022.
