@@ -88,6 +88,9 @@ func (c *Client) dial(ctx context.Context) (*connection, error) {
 	}
 	if path != "" {
 		conn, err := c.connect(ctx, path)
+		if err != nil && c.named != "" && ctx.Err() == nil {
+			return nil, fmt.Errorf("--vswitchd-ctl %s: nobody answers there: ovs-vswitchd is not running, or has its control socket elsewhere: %w", c.named, err)
+		}
 		if err == nil || c.named != "" || ctx.Err() != nil {
 			return conn, err
 		}
