@@ -84,6 +84,9 @@ func (c *Controller) nativePaths(ctx context.Context, state flows.State, keys []
 	if len(keys) == 0 {
 		return nil, nil
 	}
+	// An ovs-vswitchd that began to hang since it was asked whether it lives must not hold up what is to stop.
+	ctx, cancel := share(ctx, aliveTime)
+	defer cancel()
 	routes, err := c.routes(ctx, keys)
 	if err != nil {
 		return nil, err

@@ -165,3 +165,28 @@ func TestRoutesInTurn(t *testing.T) {
 		}
 	}
 }
+
+// hangs is an ovs-vswitchd that takes a question and never answers.
+type hangs struct{ Vswitchd }
+
+func (hangs) Routes(ctx context.Context, _ []netip.Addr) (map[netip.Addr]flows.Route, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestHungWhileAsked: an ovs-vswitchd that hangs when it is asked for routes holds up a reconcile no longer than one that hangs
+// from the start: what is to stop comes next.
+func TestHungWhileAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), reconcileTimeout)
+		defer cancel()
+		begin := time.Now()
+		key := flows.PathKey{Collector: aCollector.Collector, Datapath: netdev}
+		if _, err := (&Controller{Vswitchd: hangs{}}).nativePaths(ctx, flows.State{}, []flows.PathKey{key}); err == nil {
+			t.Error("nobody answered, and all is well")
+		}
+		if took := time.Since(begin); took > aliveTime {
+			t.Errorf("it was waited for %v", took)
+		}
+	})
+}

@@ -312,7 +312,7 @@ func TestVswitchdAway(t *testing.T) {
 				t.Helper()
 				timeout := "3s"
 				if strings.Contains(how, "daemon") {
-					timeout = "9s" // the daemon has its own patience
+					timeout = "14s" // the daemon has its own patience
 				}
 				r := s.oe(append(args, "--timeout", timeout)...)
 				if r.code != 3 || !strings.Contains(r.stderr, "ovs-vswitchd does not answer") {
