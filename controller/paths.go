@@ -38,21 +38,27 @@ func (c *Controller) rawPaths(ctx context.Context, state flows.State, keys []flo
 			kernels = append(kernels, key)
 		}
 	}
-	paths, err := c.Underlay.Paths(kernels)
+	paths, err := c.kernelPaths(kernels)
 	if err != nil {
 		return nil, err
 	}
+	native, err := c.nativePaths(ctx, state, natives)
+	maps.Copy(paths, native)
+	if err == nil {
+		err = c.guardSenders(state, paths)
+	}
+	return paths, err
+}
+
+// kernelPaths are those that the kernel takes; it needs no telling of what it knows itself.
+func (c *Controller) kernelPaths(keys []flows.PathKey) (map[flows.PathKey]flows.Path, error) {
+	paths, err := c.Underlay.Paths(keys)
 	for key, p := range paths {
 		p.Unnoticed = ""
 		if key.Sender {
 			p.NextHop = netip.Addr{}
 		}
 		paths[key] = p
-	}
-	native, err := c.nativePaths(ctx, state, natives)
-	maps.Copy(paths, native)
-	if err == nil {
-		err = c.guardSenders(state, paths)
 	}
 	return paths, err
 }
@@ -97,6 +103,18 @@ func (c *Controller) nativePaths(ctx context.Context, state flows.State, keys []
 			devices[r.Device] = true
 		}
 	}
+	paths, err := c.along(ctx, state, routes, devices)
+	for key, p := range paths {
+		if p.Bridge != "" && key.Origin.Is6() && key.Origin != p.Source {
+			p.Source = c.sourceTaken(ctx, state, key, p.Source)
+			paths[key] = p
+		}
+	}
+	return paths, err
+}
+
+// along completes the paths of these routes: with the devices' addresses, and with whose neighbours are known.
+func (c *Controller) along(ctx context.Context, state flows.State, routes map[flows.PathKey]flows.Route, devices map[string]bool) (map[flows.PathKey]flows.Path, error) {
 	paths, err := c.Underlay.Along(routes, devices)
 	if err != nil {
 		return nil, err
@@ -107,15 +125,33 @@ func (c *Controller) nativePaths(ctx context.Context, state flows.State, keys []
 	}
 	for key, p := range paths {
 		p.Bridge = flows.TunnelBridge(state, p.Device)
-		if p.Bridge != "" && key.Origin.Is6() && key.Origin != p.Source {
-			p.Source = c.sourceTaken(ctx, state, key, p.Source)
-		}
 		if p.HasNeighbor = known[p.Bridge][p.NextHop]; p.HasNeighbor || p.Bridge == "" {
 			p.Unnoticed = ""
 		}
 		paths[key] = p
 	}
 	return paths, nil
+}
+
+// neighborsOf are the paths of these keys with the neighbours as they are now. Where the paths lead is not asked anew: this is
+// looked at hundreds of times within a second.
+func (c *Controller) neighborsOf(ctx context.Context, state flows.State, was map[flows.PathKey]flows.Path, keys []flows.PathKey) (map[flows.PathKey]flows.Path, error) {
+	var kernels []flows.PathKey
+	natives := map[flows.PathKey]flows.Route{}
+	for _, key := range keys {
+		if p := was[key]; key.Datapath == netdev {
+			natives[key] = flows.Route{Device: p.Device, Source: p.Source, NextHop: p.NextHop}
+		} else {
+			kernels = append(kernels, key)
+		}
+	}
+	paths, err := c.kernelPaths(kernels)
+	if err != nil || len(natives) == 0 {
+		return paths, err
+	}
+	native, err := c.along(ctx, state, natives, nil)
+	maps.Copy(paths, native)
+	return paths, err
 }
 
 // guardSenders gives the paths from senders the addresses at which a userspace datapath takes what they send.

@@ -376,7 +376,7 @@ func (c *Controller) waitNeighbors(ctx context.Context, plan Plan, missing map[f
 	notice := c.Now().Add(noticeWait)
 	for {
 		found, all := false, true
-		paths, err := c.rawPaths(ctx, plan.Input.State, keys)
+		paths, err := c.neighborsOf(ctx, plan.Input.State, missing, keys)
 		if err == nil {
 			for _, p := range paths {
 				found, all = found || p.HasNeighbor, all && p.HasNeighbor

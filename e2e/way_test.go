@@ -394,6 +394,15 @@ func TestMarkedPacketsAreCopied(t *testing.T) {
 	s.waitCount(wire, "erspan && icmp.type == 8", 5)
 	s.waitCount(wire, "erspan && icmp.type == 0", 5)
 	s.stop(wire)
+	// Production's own packet has its mark, also where a copy comes between two outputs of it.
+	s.ofctl("add-flow", "br0", "priority=20,ip,in_port=vnet1,actions=set_field:5->pkt_mark,output:vnet0,LOCAL")
+	trace, err := s.host.Appctl(s.ctx, "ofproto/trace", "br0", "in_port=vnet1,icmp,nw_src="+addrB+",nw_dst="+addrA)
+	s.must(err)
+	actions := trace[strings.LastIndex(trace, "Datapath actions: "):]
+	first, last := strings.Index(actions, "set(skb_mark(0x5)),"), strings.LastIndex(actions, "set(skb_mark(0x5)),")
+	if between := actions[max(first, 0):max(last, 0)]; !strings.Contains(between, "set(skb_mark(0))") || strings.Contains(actions[max(last, 0):], "skb_mark(0)") {
+		t.Errorf("production's mark is not put back behind the copy: %s", actions)
+	}
 }
 
 // TestDaemonFollowsPortsMTU: a port that copies can leave through takes less than before, or more, or is new, also behind a
