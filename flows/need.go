@@ -5,7 +5,7 @@ import "slices"
 // Needs tells whether a session needs the row of ours with that name: a mirror, or a port.
 func (o *Outcome) Needs(row string) bool {
 	for _, t := range o.Taps {
-		if row == t.MirrorName() || row == t.ProductionPort || row == t.TapPort {
+		if row == t.MirrorName() || row == t.ProductionPort || row == t.TapPort || t.Segmented && (row == t.Devices.In || row == t.Devices.Out) {
 			return true
 		}
 	}
