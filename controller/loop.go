@@ -22,8 +22,8 @@ const (
 	Resync = 30 * time.Second
 	// reconcileTimeout bounds one reconcile.
 	reconcileTimeout = 30 * time.Second
-	// aliveTime is how long ovs-vswitchd may take to answer: while it does not, what is to stop is taken out of the database.
-	aliveTime = 3 * time.Second
+	// AliveTime is how long ovs-vswitchd may take to answer: while it does not, what is to stop is taken out of the database.
+	AliveTime = 3 * time.Second
 	// routeHold is how long what is programmed stays when a route goes.
 	routeHold = 5 * time.Second
 	// Retries after a failure begin here, each twice as long after the one before.
@@ -455,7 +455,7 @@ func (s *serving) attempt(ctx context.Context) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, reconcileTimeout)
 	defer cancel()
 	wasUp := s.up
-	alive, cancelAlive := context.WithTimeout(ctx, aliveTime)
+	alive, cancelAlive := context.WithTimeout(ctx, AliveTime)
 	err := s.c.Vswitchd.Alive(alive)
 	cancelAlive()
 	if s.up = err == nil; err != nil {

@@ -91,7 +91,7 @@ func (c *Controller) nativePaths(ctx context.Context, state flows.State, keys []
 		return nil, nil
 	}
 	// An ovs-vswitchd that began to hang since it was asked whether it lives must not hold up what is to stop.
-	ctx, cancel := share(ctx, aliveTime)
+	ctx, cancel := share(ctx, AliveTime)
 	defer cancel()
 	routes, err := c.routes(ctx, keys)
 	if err != nil {

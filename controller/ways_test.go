@@ -185,7 +185,7 @@ func TestHungWhileAsked(t *testing.T) {
 		if _, err := (&Controller{Vswitchd: hangs{}}).nativePaths(ctx, flows.State{}, []flows.PathKey{key}); err == nil {
 			t.Error("nobody answered, and all is well")
 		}
-		if took := time.Since(begin); took > aliveTime {
+		if took := time.Since(begin); took > AliveTime {
 			t.Errorf("it was waited for %v", took)
 		}
 	})

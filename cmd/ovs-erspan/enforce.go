@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ovs-erspan/ovs-erspan/controller"
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
@@ -66,12 +67,9 @@ func (h *host) enforce(ctx context.Context, generation uint64, stops bool, about
 // stoppedInDatabase says what is done where ovs-vswitchd is not there, or hangs.
 const stoppedInDatabase = "what was to stop is out of Open vSwitch's database, but ovs-vswitchd does not answer: copies may go on until it goes on or is started anew"
 
-// aliveTime bounds the question whether ovs-vswitchd is there: there is something to do also where it hangs.
-const aliveTime = 3 * time.Second
-
 // alive fails where ovs-vswitchd does not answer in time.
 func (h *host) alive(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, min(aliveTime, h.app.timeout/3))
+	ctx, cancel := context.WithTimeout(ctx, min(controller.AliveTime, h.app.timeout/3))
 	defer cancel()
 	return h.ctl.Alive(ctx)
 }
