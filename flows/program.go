@@ -87,6 +87,7 @@ const (
 	ReasonNoNeighbor      = "NoNeighbor"
 	ReasonLinkLocal       = "LinkLocalSource"
 	ReasonOriginIgnored   = "OriginIgnored"
+	ReasonCopiesEnd       = "CopiesEndOnHost"
 	ReasonOwnAddress      = "CollectorIsOwnAddress"
 	ReasonNotOnBridge     = "UnderlayNotOnBridge"
 	ReasonPathMTU         = "PathMTUTooSmall"

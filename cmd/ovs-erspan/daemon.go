@@ -32,6 +32,7 @@ type daemon struct {
 	db   atomic.Pointer[ovsdb.DB] // as it was connected last
 	met  *metrics.Metrics
 	lock *lock // nil until the run directory is there and the lock is ours
+	lost *controller.Ledger
 
 	mu   sync.Mutex // of what follows
 	sign sign
@@ -61,12 +62,12 @@ func (a *app) daemonLog() *slog.Logger {
 }
 
 func (a *app) runDaemon(ctx context.Context, listen string) error {
-	d := &daemon{app: a, log: a.daemonLog(), ofc: openflow.New(a.rundir), sign: sign{PID: os.Getpid()}}
+	d := &daemon{app: a, log: a.daemonLog(), ofc: openflow.New(a.rundir), lost: &controller.Ledger{}, sign: sign{PID: os.Getpid(), Watching: time.Now().UTC().Truncate(time.Second)}}
 	d.ctl = a.vswitchd(d.db.Load)
 	defer d.ofc.Close()
 	scraped := openflow.New(a.rundir) // a scrape must not wait for a reconcile's use of the connection
 	defer scraped.Close()
-	d.met = metrics.New(programVersion(), scraped, d.ctl)
+	d.met = metrics.New(programVersion(), scraped, d.ctl, d.lost)
 	if listen != "" {
 		if _, _, err := net.SplitHostPort(listen); err != nil {
 			return refuse(fmt.Errorf("--listen %q: want ADDRESS:PORT, such as 127.0.0.1:9475: %w", listen, err))
@@ -133,7 +134,7 @@ func (d *daemon) connect(ctx context.Context) (*controller.Connection, error) {
 	}
 	d.db.Store(db)
 	c := newController(db, d.ofc, d.ctl)
-	c.Log = d.log
+	c.Log, c.Ledger = d.log, d.lost
 	return &controller.Connection{Controller: c, Changed: db.Changed(), Done: db.Done(), Close: db.Close}, nil
 }
 
