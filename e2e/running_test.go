@@ -99,38 +99,43 @@ func TestRunningFlowIsCopiedFromTheFirstPacket(t *testing.T) {
 		"disable one of two on a tap": {true, []string{"session", "disable", "one"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScene(t)
-			wire := s.capture(s.collector, "eth0", "proto 47")
-			st := startStream(s)
-			if tt.other {
-				s.add("other", "--source", "vnet0", "--session-id", "9")
-			}
-			s.add("one", "--source", "vnet0", "--session-id", "1")
-			added := st.sent()
-			st.waitSent(added + 100)
-			before := st.sent()
-			s.ok(tt.stop...)
-			stopped := st.sent()
-			st.waitSent(stopped + 100)
-			s.must(st.process.Kill(s.ctx))
-			s.stop(wire)
-			numbers := copied(s, wire)
-			per := 1
-			if tt.other {
-				per = 2
-			}
-			// The datagram in flight when a command returned may count for either side.
-			for n := added + 2; n < before; n++ {
-				if numbers[n] < per {
-					t.Fatalf("datagram %d, sent after add returned at %d, has %d copies", n, added, numbers[n])
-				}
-			}
-			for n := stopped + 2; n <= stopped+100; n++ {
-				if want := per - 1; numbers[n] != want {
-					t.Fatalf("datagram %d, sent after %v returned at %d, has %d copies, want %d", n, tt.stop, stopped, numbers[n], want)
-				}
-			}
+			newScene(t).runningFlow(tt.other, tt.stop)
 		})
+	}
+}
+
+// runningFlow adds a session to a running flow and stops it again, beside another one on the same tap or alone.
+func (s *scene) runningFlow(other bool, stop []string) {
+	s.t.Helper()
+	wire := s.capture(s.collector, "eth0", "proto 47")
+	st := startStream(s)
+	if other {
+		s.add("other", "--source", "vnet0", "--session-id", "9")
+	}
+	s.add("one", "--source", "vnet0", "--session-id", "1")
+	added := st.sent()
+	st.waitSent(added + 100)
+	before := st.sent()
+	s.ok(stop...)
+	stopped := st.sent()
+	st.waitSent(stopped + 100)
+	s.must(st.process.Kill(s.ctx))
+	s.stop(wire)
+	numbers := copied(s, wire)
+	per := 1
+	if other {
+		per = 2
+	}
+	// The datagram in flight when a command returned may count for either side.
+	for n := added + 2; n < before; n++ {
+		if numbers[n] < per {
+			s.t.Fatalf("datagram %d, sent after add returned at %d, has %d copies", n, added, numbers[n])
+		}
+	}
+	for n := stopped + 2; n <= stopped+100; n++ {
+		if want := per - 1; numbers[n] != want {
+			s.t.Fatalf("datagram %d, sent after %v returned at %d, has %d copies, want %d", n, stop, stopped, numbers[n], want)
+		}
 	}
 }
 

@@ -30,6 +30,8 @@ type Host struct {
 	ports  map[string]attachment // by port name
 	nets   []underlay
 	routes []hostRoute
+
+	dpdkPorts int // that were made so far, see dpdk.go
 }
 
 type attachment struct {
@@ -85,10 +87,21 @@ func (l *Lab) host(ctx context.Context, name string) (*Host, error) {
 	if err := h.StartDB(ctx); err != nil {
 		return nil, err
 	}
+	config := []any{}
+	if DPDK() {
+		n.env = append(n.env, "RUNTIME_DIRECTORY="+dpdkDir(h.runDir))
+		if config, err = dpdkConfig(); err != nil {
+			return nil, err
+		}
+		if err := os.Mkdir(dpdkDir(h.runDir), 0o755); err != nil {
+			return nil, err
+		}
+	}
 	// What ovs-ctl records of a host at its start.
 	id := sha256.Sum256([]byte(h.runDir))
 	_, err = transact(ctx, h.DBSocket(), map[string]any{"op": "insert", "table": "Open_vSwitch", "row": map[string]any{
 		"ovs_version":    version,
+		"other_config":   []any{"map", config},
 		"system_type":    "lab",
 		"system_version": "0",
 		"external_ids": []any{"map", []any{
@@ -234,6 +247,11 @@ func (h *Host) StartVswitchdWith(ctx context.Context, options ...string) error {
 	}
 	if err := h.WaitReady(ctx); err != nil {
 		return err
+	}
+	if DPDK() {
+		if err := h.checkDPDK(ctx); err != nil {
+			return err
+		}
 	}
 	h.mu.Lock()
 	nets, routes := slices.Clone(h.nets), slices.Clone(h.routes)
