@@ -128,8 +128,8 @@ func TestDPDKRunningFlow(t *testing.T) {
 		"emc": {"other_config:emc-insert-inv-prob=1", "other_config:smc-enable=false"},
 		"smc": {"other_config:emc-insert-inv-prob=0", "other_config:smc-enable=true"},
 	} {
-		for _, other := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, another session %v", cache, other), func(t *testing.T) {
+		for _, other := range []string{"", "vnet0", "vnet1"} {
+			t.Run(fmt.Sprintf("%s, another session of %q", cache, other), func(t *testing.T) {
 				s := dpdkScene(t)
 				_, err := s.host.Vsctl(s.ctx, append([]string{"set", "open", "."}, config...)...)
 				s.must(err)

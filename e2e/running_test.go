@@ -90,13 +90,14 @@ func copied(s *scene, wire *lab.Capture) map[int]int {
 // `disable` returned not one copy more leaves.
 func TestRunningFlowIsCopiedFromTheFirstPacket(t *testing.T) {
 	for name, tt := range map[string]struct {
-		other bool // another session stays on the same tap
+		other string // the source of another session, which stays
 		stop  []string
 	}{
-		"remove the last":             {false, []string{"session", "remove", "one"}},
-		"disable the last":            {false, []string{"session", "disable", "one"}},
-		"remove one of two on a tap":  {true, []string{"session", "remove", "one"}},
-		"disable one of two on a tap": {true, []string{"session", "disable", "one"}},
+		"remove the last":             {"", []string{"session", "remove", "one"}},
+		"disable the last":            {"", []string{"session", "disable", "one"}},
+		"remove one of two on a tap":  {"vnet0", []string{"session", "remove", "one"}},
+		"disable one of two on a tap": {"vnet0", []string{"session", "disable", "one"}},
+		"remove one of two taps":      {"vnet1", []string{"session", "remove", "one"}}, // the tap bridge stays: only a Mirror changes
 	} {
 		t.Run(name, func(t *testing.T) {
 			newScene(t).runningFlow(tt.other, tt.stop)
@@ -104,13 +105,13 @@ func TestRunningFlowIsCopiedFromTheFirstPacket(t *testing.T) {
 	}
 }
 
-// runningFlow adds a session to a running flow and stops it again, beside another one on the same tap or alone.
-func (s *scene) runningFlow(other bool, stop []string) {
+// runningFlow adds a session to a running flow and stops it again, beside another one of this source or alone.
+func (s *scene) runningFlow(other string, stop []string) {
 	s.t.Helper()
 	wire := s.capture(s.collector, "eth0", "proto 47")
 	st := startStream(s)
-	if other {
-		s.add("other", "--source", "vnet0", "--session-id", "9")
+	if other != "" {
+		s.add("other", "--source", other, "--session-id", "9")
 	}
 	s.add("one", "--source", "vnet0", "--session-id", "1")
 	added := st.sent()
@@ -123,7 +124,7 @@ func (s *scene) runningFlow(other bool, stop []string) {
 	s.stop(wire)
 	numbers := copied(s, wire)
 	per := 1
-	if other {
+	if other != "" {
 		per = 2
 	}
 	// The datagram in flight when a command returned may count for either side.
