@@ -1,32 +1,67 @@
 #!/usr/bin/env bash
 # Prints the name of a directory with the programs of another Debian or Ubuntu release's Open vSwitch, to put in front of PATH:
-# scripts/ovs-root.sh SUITE. They run with their own libraries, and nothing is installed: mmdebstrap unpacks the packages from
-# this machine's package sources, in some seconds and once. They are kept in $XDG_CACHE_HOME/ovs-erspan, which may be deleted.
+# scripts/ovs-root.sh SUITE [dpdk]; dpdk is the build for DPDK, with the driver that needs no hardware. They run with their own
+# libraries, and nothing is installed: mmdebstrap unpacks the packages from this machine's package sources, in some seconds and
+# once. They are kept in $XDG_CACHE_HOME/ovs-erspan, which may be deleted.
 set -euo pipefail
 
-suite=${1:?scripts/ovs-root.sh SUITE, such as trixie}
+suite=${1:?scripts/ovs-root.sh SUITE [dpdk], such as trixie}
+build=${2:-}
 cache=${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/ovs-erspan
-root=$cache/ovs-$suite
-if [ ! -e "$root/bin/ovs-vswitchd" ]; then
+root=$cache/ovs-root-$suite${build:+-$build}
+sudo=()
+[ "$(id -u)" = 0 ] || sudo=(sudo)
+
+# unpack DIR SUITE PACKAGES [MIRROR…]: a mirror that has stood still for weeks, as a snapshot does, will do.
+unpack() {
+  "${sudo[@]}" mmdebstrap --quiet --variant=extract --aptopt='Acquire::Check-Valid-Until "false"' "${keyring[@]}" --include="$3" "$2" "$1" "${@:4}" >&2
+}
+
+if [ ! -e "$root/ovs-bin/ovs-vswitchd" ]; then
   command -v mmdebstrap >/dev/null 2>&1 || { echo "ovs-root: there is no mmdebstrap to unpack one: apt-get install mmdebstrap" >&2; exit 1; }
   echo "ovs-root: unpacking the Open vSwitch of $suite" >&2
-  rm -rf "$root" "$root.part"
   mkdir -p "$cache"
-  sudo=()
-  [ "$(id -u)" = 0 ] || sudo=(sudo)
-  "${sudo[@]}" mmdebstrap --quiet --variant=extract --include=openvswitch-switch "$suite" "$root.part" >&2
-  "${sudo[@]}" mkdir "$root.part/bin"
-  first() { (cd "$root.part" && find usr "$@" -print -quit); }
+  part=$(mktemp -d "$root.XXXXXX") # two at once are not in each other's way
+  trap '"${sudo[@]}" rm -rf "$part"' EXIT
+  chmod 755 "$part"
+
+  keyring=()
+  mirror=()
+  case $suite in
+    focal | jammy | noble | plucky | questing | resolute)
+      mirror=("deb http://archive.ubuntu.com/ubuntu $suite main" "deb http://archive.ubuntu.com/ubuntu $suite-updates main")
+      keys=usr/share/keyrings/ubuntu-archive-keyring.gpg
+      if [ ! -e "/$keys" ]; then # Debian packages Ubuntu's keys since its release 13
+        unpack "$part/keys" trixie ubuntu-archive-keyring
+        keyring=(--keyring="$part/keys/$keys")
+      fi
+      ;;
+  esac
+  packages=openvswitch-switch
+  [ "$build" != ovn ] || packages+=,ovn-central,ovn-host
+  [ "$build" != dpdk ] || packages='openvswitch-switch-dpdk,?name(^librte-net-af-packet)'
+  unpack "$part/root" "$suite" "$packages" "${mirror[@]}"
+
+  "${sudo[@]}" mkdir "$part/root/ovs-bin"
+  first() { (cd "$part/root" && find . "$@" -print -quit | cut -c3-); }
   loader=$(first -name 'ld-linux*.so.*' -path '*-linux-gnu*')
-  libraries=$(dirname "$(first -name libc.so.6)")
-  for name in ovs-vswitchd ovsdb-server ovsdb-client ovsdb-tool ovs-vsctl ovs-ofctl ovs-appctl ovs-dpctl; do
+  libraries=$root/$(dirname "$(first -name libc.so.6)")
+  libraries=$libraries:$root/$(dirname "$(first -name 'libssl.so.*')") # before all was in /usr/lib
+  argv0=yes
+  "$part/root/$loader" --help 2>&1 | grep -q argv0 || argv0='' # since glibc 2.33
+  programs=(ovs-vswitchd ovsdb-server ovsdb-client ovsdb-tool ovs-vsctl ovs-ofctl ovs-appctl ovs-dpctl)
+  [ "$build" != ovn ] || programs+=(ovn-northd ovn-nbctl ovn-sbctl ovn-controller ovn-appctl)
+  for name in "${programs[@]}"; do
     # In Debian's package ovs-vswitchd is an alternative, which stands elsewhere.
-    program=$(first -name "$name" -type f -perm /100 -not -path '*bash-completion*')
+    program=
+    [ -z "$build" ] || program=$(first -name "$name-$build" -type f -perm /100)
+    [ -n "$program" ] || program=$(first -name "$name" -type f -perm /100 -not -path '*bash-completion*')
     [ -n "$program" ] || { echo "ovs-root: $suite has no $name" >&2; exit 1; }
-    printf '#!/bin/sh\nexec "%s" --argv0 %s --library-path "%s" "%s" "$@"\n' "$root/$loader" "$name" "$root/$libraries" "$root/$program" |
-      "${sudo[@]}" tee "$root.part/bin/$name" >/dev/null
-    "${sudo[@]}" chmod 755 "$root.part/bin/$name"
+    # shellcheck disable=SC2059
+    printf "#!/bin/sh\nexec \"%s\" ${argv0:+--argv0 $name} --library-path \"%s\" \"%s\" \"\$@\"\n" "$root/$loader" "$libraries" "$root/$program" |
+      "${sudo[@]}" tee "$part/root/ovs-bin/$name" >/dev/null
+    "${sudo[@]}" chmod 755 "$part/root/ovs-bin/$name"
   done
-  "${sudo[@]}" mv "$root.part" "$root"
+  "${sudo[@]}" mv -T "$part/root" "$root" || [ -e "$root/ovs-bin/ovs-vswitchd" ] # another was first
 fi
-echo "$root/bin"
+echo "$root/ovs-bin"
