@@ -4,9 +4,11 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -218,4 +220,58 @@ func (s *ovnScene) synced() {
 		return err
 	}))
 	s.must(s.central.Sync(s.ctx))
+}
+
+// icmp are the frames of a capture that are ICMP.
+func (s *ovnScene) icmp(c *lab.Capture) [][]byte {
+	s.t.Helper()
+	some, err := c.Matching(s.ctx, "icmp")
+	s.must(err)
+	return s.frames(some)
+}
+
+// ourRows are the rows of h1's database that are ours, without what is counted.
+func (s *ovnScene) ourRows() []string {
+	s.t.Helper()
+	rows, err := s.host.DumpRows(s.ctx)
+	s.must(err)
+	ours := slices.DeleteFunc(rows, func(r lab.Row) bool {
+		_, is := r.ExternalIDs()["ovs-erspan"]
+		return !is || r.Table == "Queue" // the store, which holds what was used
+	})
+	return ours.Lines()
+}
+
+// reasonOn waits until a host's session has a state and a reason.
+func (s *ovnScene) reasonOn(h *lab.Host, name, state, reason string) {
+	s.t.Helper()
+	s.must(lab.Until(s.ctx, fmt.Sprintf("session %q on %s is %s, %s", name, h, state, reason), func(context.Context) error {
+		var v shown
+		r := s.oeOn(h, lab.Command{}, "session", "show", name, "-o", "json")
+		if err := json.Unmarshal([]byte(r.stdout), &v); err != nil {
+			return fmt.Errorf("exit %d: %s: %w", r.code, r.stderr, err)
+		}
+		if v.Status.State != state || v.Status.Reason != reason {
+			return fmt.Errorf("it is %s, %s: %s", v.Status.State, v.Status.Reason, v.Status.Message)
+		}
+		return nil
+	}))
+}
+
+// inForceOn is a condition: that a host's session is Active, and nothing is left to do there.
+func (s *ovnScene) inForceOn(h *lab.Host, name string) func(context.Context) error {
+	return func(context.Context) error {
+		if r := s.oeOn(h, lab.Command{}, "plan"); r.code != 0 {
+			return fmt.Errorf("plan: exit %d: %s%s", r.code, r.stdout, r.stderr)
+		}
+		var v shown
+		r := s.oeOn(h, lab.Command{}, "session", "show", name, "-o", "json")
+		if err := json.Unmarshal([]byte(r.stdout), &v); err != nil {
+			return fmt.Errorf("exit %d: %s: %w", r.code, r.stderr, err)
+		}
+		if v.Status.State != "Active" {
+			return fmt.Errorf("it is %s, %s: %s", v.Status.State, v.Status.Reason, v.Status.Message)
+		}
+		return nil
+	}
 }
