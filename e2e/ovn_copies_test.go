@@ -96,7 +96,7 @@ func TestOVNCopies(t *testing.T) {
 	type wire struct{ sent, got *lab.Capture }
 	wires := map[string]wire{}
 	for _, guest := range []*lab.Node{s.a, s.b, s.c, s.d} {
-		sent, got := s.wire(guest)
+		sent, got := s.wire(guest, "")
 		wires[guest.Name()] = wire{sent, got}
 	}
 	c := s.capture(s.collector, "eth0", "proto 47")

@@ -47,7 +47,7 @@ func TestOVNMirrors(t *testing.T) {
 	// What a ping makes of copies: by whose they are, and the type of ICMP.
 	pings := func() map[string]int {
 		t.Helper()
-		sent, got := s.wire(s.a)
+		sent, got := s.wire(s.a, "icmp")
 		c := s.capture(s.collector, "eth0", "proto 47")
 		s.ping(s.a, addrD, 5)
 		s.fences()
@@ -59,8 +59,8 @@ func TestOVNMirrors(t *testing.T) {
 			counts[fmt.Sprintf("proto %s key %s session id %s, type %s", row[0], row[1], row[2], row[3])]++
 		}
 		if _, ours := counts["proto 0x22eb key  session id 1, type 8"]; ours {
-			sameFrames(t, "ours, ingress", s.inner(c, "erspan.spanid == 1 && erspan.direction == 0 && icmp"), s.icmp(sent))
-			sameFrames(t, "ours, egress", s.inner(c, "erspan.spanid == 1 && erspan.direction == 1 && icmp"), s.icmp(got))
+			sameFrames(t, "ours, ingress", s.inner(c, "erspan.spanid == 1 && erspan.direction == 0 && icmp"), s.frames(sent))
+			sameFrames(t, "ours, egress", s.inner(c, "erspan.spanid == 1 && erspan.direction == 1 && icmp"), s.frames(got))
 		}
 		return counts
 	}

@@ -19,9 +19,9 @@ import (
 // ovnScene is a real OVN (make test-ovn): its central part, two hosts with ovn-controller and a userspace datapath, geneve
 // between them, guests, and a collector behind a router of the underlay.
 //
-//	logical: ls0 ─ a, d, b ─┐               hosts: h1 ─ a, d, e br-ul 192.0.2.1 ─┬─ br-ul 192.0.2.2   h2 ─ b, c
+//	logical: ls0 ─ a, d, b ─┐               hosts: h1 ─ a, d    br-ul 192.0.2.1 ─┬─ br-ul 192.0.2.2   h2 ─ b, c
 //	         ls1 ─ c ───────┼─ lr0                               central 192.0.2.10, router 192.0.2.254 ─ collector 198.51.100.9
-//	         out ─ e ───────┘  (gateway port on h1)
+//	         out ───────────┘  its gateway port is on h1, where br-ex leads to e, a machine outside
 type ovnScene struct {
 	*scene          // host is h1, a and b are guests of h1 and h2
 	h2              *lab.Host
@@ -53,7 +53,6 @@ var vifs = map[string]vif{
 	"b": {"ls0", addrB, lr0Addr},
 	"c": {"ls1", addrC, "10.1.0.254"},
 	"d": {"ls0", addrD, lr0Addr},
-	"e": {"out", addrE, ""},
 }
 
 func vifMAC(name string) string { return fmt.Sprintf("02:00:00:00:0a:%02x", name[0]) }
@@ -72,21 +71,29 @@ func newOVNScene(t *testing.T) *ovnScene {
 	s.underlay()
 	s.must(s.central.Serve(s.ctx))
 	s.logicalNetwork()
+	s.must(s.host.AddBridge(s.ctx, "br-ex"))
+	s.e = s.guest("e")
+	s.must(s.host.Attach(s.ctx, s.e, "br-ex", "outside", lab.GuestIf{Addrs: []string{addrE + "/24"}}))
+	s.vsctl("set", "Open_vSwitch", ".", "external_ids:ovn-bridge-mappings=outside:br-ex")
 	s.must(s.host.JoinOVN(s.ctx, s.central, netip.MustParseAddr(hostAddr)))
 	s.must(s.h2.JoinOVN(s.ctx, s.central, netip.MustParseAddr(host2Addr)))
 	for name, g := range map[string]struct {
 		node **lab.Node
 		host *lab.Host
-	}{"a": {&s.a, s.host}, "d": {&s.d, s.host}, "b": {&s.b, s.h2}, "c": {&s.c, s.h2}, "e": {&s.e, s.host}} {
+	}{"a": {&s.a, s.host}, "d": {&s.d, s.host}, "b": {&s.b, s.h2}, "c": {&s.c, s.h2}} {
 		*g.node = s.guest(name)
 		s.plug(g.host, *g.node)
 	}
 	s.synced()
+	// Hardware addresses: of the tunnels' far ends, and of e, which OVN's router asks for.
 	s.meet(s.a, addrB)
+	s.meet(s.a, addrE)
+	s.meet(s.c, addrE)
+	s.must(s.central.Sync(s.ctx))
 	return s
 }
 
-// meet pings until there is an answer: of a tunnel, the first packet is lost, for the far end's hardware address is not known.
+// meet pings until there is an answer: the first packet to a hardware address that is not known yet can be lost.
 func (s *ovnScene) meet(from *lab.Node, to string) {
 	s.t.Helper()
 	s.must(lab.Until(s.ctx, from.Name()+" reaches "+to, func(ctx context.Context) error {
@@ -137,6 +144,7 @@ func (s *ovnScene) logicalNetwork() {
 		lines = append(lines, fmt.Sprintf("lsp-add %s %s", v.logicalSwitch, name), fmt.Sprintf("lsp-set-addresses %s \"%s %s\"", name, vifMAC(name), v.addr))
 	}
 	lines = append(lines,
+		"lsp-add out out-br-ex", "lsp-set-type out-br-ex localnet", "lsp-set-addresses out-br-ex unknown", "lsp-set-options out-br-ex network_name=outside",
 		"lrp-set-gateway-chassis lr0-out h1 10",
 		"lr-nat-add lr0 snat 203.0.113.254 10.0.0.0/8", "lr-nat-add lr0 dnat_and_snat "+publicA+" "+addrA,
 		// Connections are tracked, both ways.
@@ -178,9 +186,7 @@ func (s *ovnScene) plug(h *lab.Host, guest *lab.Node) {
 	// Room for geneve's header on an underlay of 1500.
 	s.must(h.Attach(s.ctx, guest, "br-int", "vif-"+name, lab.GuestIf{MAC: vifMAC(name), Addrs: []string{v.addr + "/24"}, MTU: 1400,
 		ExternalIDs: map[string]string{"iface-id": name}}))
-	if v.gateway != "" {
-		s.must(guest.Route(s.ctx, "default", netip.MustParseAddr(v.gateway)))
-	}
+	s.must(guest.Route(s.ctx, "default", netip.MustParseAddr(v.gateway)))
 }
 
 // addOn adds a session on a host's br-int towards the collector.
@@ -193,11 +199,11 @@ func (s *ovnScene) addOn(h *lab.Host, name string, flags ...string) {
 }
 
 // wire captures what a guest sends and what it gets, apart.
-func (s *ovnScene) wire(guest *lab.Node) (sent, got *lab.Capture) {
+func (s *ovnScene) wire(guest *lab.Node, filter string) (sent, got *lab.Capture) {
 	s.t.Helper()
-	sent, err := guest.Capture(s.ctx, "eth0", "", "-Q", "out")
+	sent, err := guest.Capture(s.ctx, "eth0", filter, "-Q", "out")
 	s.must(err)
-	got, err = guest.Capture(s.ctx, "eth0", "", "-Q", "in")
+	got, err = guest.Capture(s.ctx, "eth0", filter, "-Q", "in")
 	s.must(err)
 	return sent, got
 }
@@ -213,21 +219,13 @@ func (s *ovnScene) fences() {
 func (s *ovnScene) synced() {
 	s.t.Helper()
 	s.must(lab.Until(s.ctx, "OVN has all ports up", func(ctx context.Context) error {
-		out, err := s.central.Nbctl(ctx, "--bare", "--columns=name", "find", "Logical_Switch_Port", "up=false")
+		out, err := s.central.Nbctl(ctx, "--bare", "--columns=name", "find", "Logical_Switch_Port", "up=false", "type=\"\"")
 		if err == nil && strings.TrimSpace(out) != "" {
 			err = fmt.Errorf("down: %s", strings.Join(strings.Fields(out), " "))
 		}
 		return err
 	}))
 	s.must(s.central.Sync(s.ctx))
-}
-
-// icmp are the frames of a capture that are ICMP.
-func (s *ovnScene) icmp(c *lab.Capture) [][]byte {
-	s.t.Helper()
-	some, err := c.Matching(s.ctx, "icmp")
-	s.must(err)
-	return s.frames(some)
 }
 
 // ourRows are the rows of h1's database that are ours, without what is counted.
@@ -242,36 +240,30 @@ func (s *ovnScene) ourRows() []string {
 	return ours.Lines()
 }
 
-// reasonOn waits until a host's session has a state and a reason.
+// showOn is what a host's session says.
+func (s *ovnScene) showOn(h *lab.Host, name string) (v shown, err error) {
+	s.t.Helper()
+	r := s.oeOn(h, lab.Command{}, "session", "show", name, "-o", "json")
+	if err := json.Unmarshal([]byte(r.stdout), &v); err != nil {
+		return v, fmt.Errorf("session show %s: exit %d: %s: %w", name, r.code, r.stderr, err)
+	}
+	return v, nil
+}
+
+// reasonOn waits until a host's session has a state and a reason, and nothing is left to do there.
 func (s *ovnScene) reasonOn(h *lab.Host, name, state, reason string) {
 	s.t.Helper()
 	s.must(lab.Until(s.ctx, fmt.Sprintf("session %q on %s is %s, %s", name, h, state, reason), func(context.Context) error {
-		var v shown
-		r := s.oeOn(h, lab.Command{}, "session", "show", name, "-o", "json")
-		if err := json.Unmarshal([]byte(r.stdout), &v); err != nil {
-			return fmt.Errorf("exit %d: %s: %w", r.code, r.stderr, err)
+		v, err := s.showOn(h, name)
+		if err != nil {
+			return err
 		}
-		if v.Status.State != state || v.Status.Reason != reason {
+		if v.Status.State != state || reason != "" && v.Status.Reason != reason {
 			return fmt.Errorf("it is %s, %s: %s", v.Status.State, v.Status.Reason, v.Status.Message)
 		}
-		return nil
-	}))
-}
-
-// inForceOn is a condition: that a host's session is Active, and nothing is left to do there.
-func (s *ovnScene) inForceOn(h *lab.Host, name string) func(context.Context) error {
-	return func(context.Context) error {
 		if r := s.oeOn(h, lab.Command{}, "plan"); r.code != 0 {
 			return fmt.Errorf("plan: exit %d: %s%s", r.code, r.stdout, r.stderr)
 		}
-		var v shown
-		r := s.oeOn(h, lab.Command{}, "session", "show", name, "-o", "json")
-		if err := json.Unmarshal([]byte(r.stdout), &v); err != nil {
-			return fmt.Errorf("exit %d: %s: %w", r.code, r.stderr, err)
-		}
-		if v.Status.State != "Active" {
-			return fmt.Errorf("it is %s, %s: %s", v.Status.State, v.Status.Reason, v.Status.Message)
-		}
 		return nil
-	}
+	}))
 }

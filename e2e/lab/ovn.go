@@ -65,8 +65,10 @@ func (c *Central) Serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.Nbctl(ctx, "--wait=sb", "init") // tries until the database answers
-	return err
+	return Until(ctx, "OVN's databases answer", func(ctx context.Context) error {
+		_, err := c.Nbctl(ctx, "--wait=sb", "init")
+		return err
+	})
 }
 
 func (c *Central) socket(db string) string { return filepath.Join(c.dir, db+".sock") }
