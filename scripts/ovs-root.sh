@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Prints the name of a directory with the programs of another Debian or Ubuntu release's Open vSwitch, to put in front of PATH:
-# scripts/ovs-root.sh SUITE [dpdk]; dpdk is the build for DPDK, with the driver that needs no hardware. They run with their own
-# libraries, and nothing is installed: mmdebstrap unpacks the packages from this machine's package sources, in some seconds and
+# scripts/ovs-root.sh SUITE [dpdk|ovn]; dpdk is the build for DPDK, with the driver that needs no hardware; with ovn, that
+# release's OVN is there too. They run with their own libraries, and nothing is installed: mmdebstrap unpacks the packages from this machine's package sources, in some seconds and
 # once. They are kept in $XDG_CACHE_HOME/ovs-erspan, which may be deleted.
 set -euo pipefail
 
-suite=${1:?scripts/ovs-root.sh SUITE [dpdk], such as trixie}
+suite=${1:?scripts/ovs-root.sh SUITE [dpdk|ovn], such as trixie}
 build=${2:-}
 cache=${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/ovs-erspan
 root=$cache/ovs-root-$suite${build:+-$build}
@@ -45,8 +45,16 @@ if [ ! -e "$root/ovs-bin/ovs-vswitchd" ]; then
   "${sudo[@]}" mkdir "$part/root/ovs-bin"
   first() { (cd "$part/root" && find . "$@" -print -quit | cut -c3-); }
   loader=$(first -name 'ld-linux*.so.*' -path '*-linux-gnu*')
-  libraries=$root/$(dirname "$(first -name libc.so.6)")
-  libraries=$libraries:$root/$(dirname "$(first -name 'libssl.so.*')") # before all was in /usr/lib
+  # In older releases not all are in one place.
+  libraries=
+  for library in libc.so.6 'libssl.so.*'; do
+    directory=$(dirname "$(first -name "$library" -type f,l)")
+    libraries+=${libraries:+:}$root/$directory
+  done
+  # Debian 11's Open vSwitch has its libraries elsewhere, for installing links one of two builds of them.
+  for library in "$part/root"/usr/lib/openvswitch-common/lib*; do
+    [ ! -e "$library" ] || "${sudo[@]}" ln -s "../openvswitch-common/${library##*/}" "$part/root/$directory/"
+  done
   argv0=yes
   "$part/root/$loader" --help 2>&1 | grep -q argv0 || argv0='' # since glibc 2.33
   programs=(ovs-vswitchd ovsdb-server ovsdb-client ovsdb-tool ovs-vsctl ovs-ofctl ovs-appctl ovs-dpctl)
