@@ -66,16 +66,18 @@ func (s *ovnScene) talk(from, to *lab.Node) (lost func() int) {
 	}
 }
 
-// copiedOnce holds that each ping of a is copied once in each direction.
+// copiedOnce holds that each ping from a to b is copied once in each direction, and delivered to d.
 func (s *ovnScene) copiedOnce(when string) {
 	s.t.Helper()
 	sent, got := s.wire(s.a, "icmp")
+	wireB, wireD := s.capture(s.b, "eth0", "icmp"), s.capture(s.d, "eth0", "icmp")
 	c := s.capture(s.collector, "eth0", "proto 47")
 	s.ping(s.a, addrB, 5)
 	s.fences()
-	for _, capture := range []*lab.Capture{sent, got, c} {
+	for _, capture := range []*lab.Capture{sent, got, wireB, wireD, c} {
 		s.stop(capture)
 	}
+	sameFrames(s.t.(*testing.T), when+", delivered", s.frames(wireD), s.frames(wireB))
 	sameFrames(s.t.(*testing.T), when+", ingress", s.inner(c, "erspan.direction == 0 && icmp"), s.frames(sent))
 	sameFrames(s.t.(*testing.T), when+", egress", s.inner(c, "erspan.direction == 1 && icmp"), s.frames(got))
 }
@@ -99,13 +101,18 @@ func TestOVNController(t *testing.T) {
 	alone := s.lostInRestart()
 	d := s.daemon().ready()
 	s.addOn(s.host, "one", "--source", "iface-id=a", "--session-id", "1", "--erspan-version", "2")
+	// And what b sends and gets on the other host is delivered to d. That needs a flow in br-int, which ovn-controller deletes.
+	s.ok("session", "add", "deliver", "--type", "destination", "--bridge", "br-int", "--output-port", "vif-d", "--from", host2Addr, "--session-id", "99")
+	if r := s.oeOn(s.h2, lab.Command{}, "session", "add", "send", "--bridge", "br-int", "--source", "iface-id=b", "--collector", hostAddr, "--session-id", "99"); r.code != 0 {
+		t.Fatalf("h2: exit %d: %s", r.code, r.stderr)
+	}
 	s.copiedOnce("at first")
 	ours := s.ourRows()
 	same := func(when string) {
 		t.Helper()
 		s.must(s.central.Sync(s.ctx))
 		s.meet(s.a, addrB)
-		s.settled("one")
+		s.settled("one", "deliver")
 		if diff := cmp.Diff(ours, s.ourRows()); diff != "" {
 			t.Errorf("%s, our rows are others (-before +now):\n%s", when, diff)
 		}

@@ -3,10 +3,13 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"slices"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/ovs-erspan/ovs-erspan/e2e/lab"
 )
@@ -137,6 +140,41 @@ func TestOVNCopies(t *testing.T) {
 		for _, m := range copies {
 			if slices.Contains(ids, m.Fields["erspan.spanid"]) != (m.Fields["ip.src"] == origin) {
 				t.Fatalf("a copy of session id %s comes from %s", m.Fields["erspan.spanid"], m.Fields["ip.src"])
+			}
+		}
+	}
+}
+
+// TestOVNAllPorts: of a whole br-int, what crosses hosts is copied at the guest's port and at the tunnel's, without geneve's
+// header; what leaves through a patch port, to a network outside of OVN, at the guest's port alone.
+func TestOVNAllPorts(t *testing.T) {
+	s := newOVNScene(t)
+	s.addOn(s.host, "all", "--all-ports", "--direction", "both", "--erspan-version", "2")
+	for _, test := range []struct {
+		to   string
+		want map[string]int // by direction and type of ICMP
+	}{
+		{addrB, map[string]int{"0 type 8": 3, "1 type 8": 3, "0 type 0": 3, "1 type 0": 3}},
+		{addrE, map[string]int{"0 type 8": 3, "1 type 0": 3}},
+	} {
+		sent, got := s.wire(s.a, "icmp")
+		c := s.capture(s.collector, "eth0", "proto 47")
+		s.ping(s.a, test.to, 3)
+		s.fences()
+		for _, capture := range []*lab.Capture{sent, got, c} {
+			s.stop(capture)
+		}
+		counts := map[string]int{}
+		for _, row := range s.fields(c, "icmp", "erspan.direction", "icmp.type") {
+			counts[row[0]+" type "+row[1]]++
+		}
+		if diff := cmp.Diff(test.want, counts); diff != "" {
+			t.Errorf("copies of pings to %s, by direction (-want +got):\n%s", test.to, diff)
+		}
+		// The frames are the same at both ports: nothing on this way changes them.
+		for _, frame := range s.frames(sent) {
+			if !slices.ContainsFunc(s.inner(c, "icmp"), func(m []byte) bool { return bytes.Equal(m, frame) }) {
+				t.Errorf("%s: no copy of a frame of a's wire: %x", test.to, frame)
 			}
 		}
 	}

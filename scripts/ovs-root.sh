@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Prints the name of a directory with the programs of another Debian or Ubuntu release's Open vSwitch, to put in front of PATH:
 # scripts/ovs-root.sh SUITE [dpdk|ovn]; dpdk is the build for DPDK, with the driver that needs no hardware; with ovn, that
-# release's OVN is there too. They run with their own libraries, and nothing is installed: mmdebstrap unpacks the packages from this machine's package sources, in some seconds and
-# once. They are kept in $XDG_CACHE_HOME/ovs-erspan, which may be deleted.
+# release's OVN is there too. They run with their own libraries, and nothing is installed: mmdebstrap unpacks the packages from
+# this machine's package sources, in some seconds and once. They are kept in $XDG_CACHE_HOME/ovs-erspan, which may be deleted.
 set -euo pipefail
 
 suite=${1:?scripts/ovs-root.sh SUITE [dpdk|ovn], such as trixie}
