@@ -200,5 +200,6 @@ func TestOVNRecomputes(t *testing.T) {
 	cost("one less", 0, func() { s.ok("session", "remove", "two") })
 	cost("disable", 2, func() { s.ok("session", "disable", "one") })
 	cost("enable", 2, func() { s.ok("session", "enable", "one") })
-	cost("the last is removed", 2, func() { s.ok("session", "remove", "one") })
+	cost("one of another tap", 2, func() { s.addOn(s.host, "two", "--source", "iface-id=d") })
+	cost("uninstall", 2, func() { s.ok("uninstall") })
 }

@@ -65,6 +65,7 @@ func TestOVNMirrors(t *testing.T) {
 		return counts
 	}
 	alone := pings()
+	t.Logf("OVN's mirrors alone copy of five pings: %v", alone)
 	if len(alone) < 2 {
 		t.Fatalf("OVN's mirrors copy %v: not what they did", alone)
 	}
