@@ -7,7 +7,7 @@ ifneq ($(SUDO),)
 EXEC := -exec "sudo --preserve-env=PATH,CI,HOME,DOCKER_HOST,BASE,SUITE,LAB_OVS_BIN,LAB_PORTS,OVS_ERSPAN_SEED,OVS_ERSPAN_SOAK"
 endif
 
-.PHONY: all build demo test test-unit test-e2e test-other-ovs test-ovn test-dpdk test-kernel test-containers test-systemd test-systemd-kernel soak \
+.PHONY: all build demo test test-unit test-e2e test-other-ovs test-ovn test-dpdk test-kernel test-alerts test-containers test-systemd test-systemd-kernel soak \
 	lint vulncheck docs bench packages setup setup-containers try try-down clean
 
 all: build
@@ -26,7 +26,7 @@ setup-containers:
 demo: setup build
 	@$(SUDO) bin/ovs-erspan demo
 
-test: setup setup-containers lint test-unit test-e2e test-other-ovs test-ovn test-kernel test-containers test-systemd
+test: setup setup-containers lint test-unit test-e2e test-other-ovs test-ovn test-kernel test-alerts test-containers test-systemd
 
 # Everything but the end-to-end scenarios. Some of these tests start a private ovsdb-server, and those of the lab make
 # network namespaces.
@@ -68,6 +68,11 @@ KERNEL_TESTS ?= ^(TestSuperFrames|TestStreamIsReassembled|TestLinux.*|TestHeader
 test-kernel: setup
 	$(if $(SUITE),LAB_OVS_BIN=$$(scripts/ovs-root.sh $(SUITE)) )$(GO) run ./e2e/vm -run '$(KERNEL_TESTS)'
 
+# The alert rules, judged by Prometheus' own engine over labs with faults. A module of its own (e2e/alerts): the engine's
+# build takes minutes the first time.
+test-alerts: setup
+	cd e2e/alerts && $(GO) test -count=1 $(EXEC) -timeout 10m .
+
 # On Docker or Podman, whichever runs; else on a Podman that the tests start. A module of its own (e2e/containers).
 test-containers: setup-containers build
 	cd e2e/containers && $(GO) test -count=1 $(EXEC) -timeout 20m .
@@ -96,6 +101,7 @@ lint:
 	$(GO) vet -tags systemd ./e2e/systemd
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags systemd ./e2e/systemd
 	cd e2e/containers && $(GO) vet ./... && $(GO) tool -modfile=../../tools/go.mod staticcheck ./...
+	cd e2e/alerts && $(GO) vet ./... && $(GO) tool -modfile=../../tools/go.mod staticcheck ./...
 	scripts/check-imports.sh
 
 # Known vulnerabilities in what the programs call. Not part of `make test`: it needs the network.

@@ -269,6 +269,7 @@ func (h *host) gatherPlan(ctx context.Context, s *doctor.Snapshot, wish session.
 		s.PlanError = err.Error()
 		return
 	}
+	h.controller.JudgeLeaving(ctx, plan)
 	s.Outcomes = plan.Program.Outcomes
 	if s.KernelWays, err = kernelWays(plan.Input.Paths); err != nil {
 		s.PlanError = err.Error()

@@ -28,7 +28,8 @@ type sessionView struct {
 	// Samples are what of no session arrived lately; only the row of unmatched frames has them.
 	Samples []sample `json:"samples,omitempty"`
 
-	slot uint32
+	slot     uint32
+	watching *time.Time // since when a daemon has been counting lost copies; nil where none does
 }
 
 type statusView struct {
@@ -89,7 +90,7 @@ func (h *host) storedViews(away error) ([]sessionView, error) {
 	for _, s := range wish.Sessions {
 		st := wish.Status[s.Name]
 		v := newView(s, st, nil)
-		v.lost(st, nil)
+		v.lost(st, h.app.watching())
 		v.Status.Generation, v.Status.ObservedGeneration = wish.Generation, wish.InForce
 		if s.Bounded() {
 			v.Status.Used = &flows.Count{Packets: s.Used.Packets, Bytes: s.Used.Bytes}
