@@ -24,6 +24,7 @@ stage() { # stage ROOT ZSH-DIRECTORY EXTCAP-DIRECTORY
   install -D -m 755 "$program" "$root/usr/bin/ovs-erspan"
   install -D -m 644 -t "$root/usr/share/man/man8" "$work"/man/*.gz
   install -D -m 644 deploy/ovs-erspan.service "$root/usr/lib/systemd/system/ovs-erspan.service"
+  install -D -m 644 deploy/sysusers.conf "$root/usr/lib/sysusers.d/ovs-erspan.conf"
   install -D -m 644 -t "$root/usr/share/doc/ovs-erspan" README.md CHANGELOG.md LICENSE
   install -D -m 644 -t "$root/usr/share/doc/ovs-erspan/monitoring" deploy/grafana-dashboard.json deploy/prometheus-rules.yaml
   for shell in bash zsh fish; do "$program" completion "$shell" >"$work/completion.$shell"; done
@@ -41,7 +42,6 @@ mkdir -p "$work/deb/lib/systemd/system"
 mv "$work/deb/usr/lib/systemd/system/ovs-erspan.service" "$work/deb/lib/systemd/system/"
 find "$work/deb/usr/lib" -type d -empty -delete 2>/dev/null || true
 stage "$work/rpm" /usr/share/zsh/site-functions /usr/lib64/wireshark/extcap
-install -D -m 644 deploy/rpm-sockets.conf "$work/rpm/usr/lib/systemd/system/ovs-erspan.service.d/10-sockets.conf"
 
 for format in deb rpm; do
   ROOT=$work/$format $GO tool -modfile=tools/go.mod nfpm package --config deploy/nfpm.yaml --packager $format --target "$dist"
