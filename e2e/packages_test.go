@@ -58,7 +58,7 @@ func TestPackages(t *testing.T) {
 	sh(t, append(dpkg, "--install", debs[0])...)
 	var installed []string
 	for _, path := range []string{
-		"usr/bin/ovs-erspan", "lib/systemd/system/ovs-erspan.service", "usr/lib/sysusers.d/ovs-erspan.conf", "usr/share/man/man8/ovs-erspan-session-add.8.gz",
+		"usr/bin/ovs-erspan", "lib/systemd/system/ovs-erspan.service", "lib/systemd/system/ovs-erspan-rundir.service", "usr/lib/sysusers.d/ovs-erspan.conf", "usr/share/man/man8/ovs-erspan-session-add.8.gz",
 		"usr/share/bash-completion/completions/ovs-erspan", "usr/share/zsh/vendor-completions/_ovs-erspan", "usr/share/fish/vendor_completions.d/ovs-erspan.fish",
 		"usr/share/doc/ovs-erspan/monitoring/grafana-dashboard.json",
 	} {

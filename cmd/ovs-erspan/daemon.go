@@ -96,8 +96,12 @@ func (a *app) runDaemon(ctx context.Context, at listening) error {
 	d.notify(ctx, &life)
 	loop.Run(ctx)
 	life.Wait()
-	if err := context.Cause(ctx); errors.Is(err, errSecondDaemon) || errors.Is(err, errVanished) {
+	switch err := context.Cause(ctx); {
+	case errors.Is(err, errSecondDaemon):
 		return err
+	case errors.Is(err, errVanished):
+		d.log.Warn("ends, to be started again; what is programmed stays in force", "error", err)
+		return fmt.Errorf("%w: %w", errTold, err)
 	}
 	d.log.Info("ends; what is programmed stays in force")
 	return nil
@@ -105,7 +109,7 @@ func (a *app) runDaemon(ctx context.Context, at listening) error {
 
 var (
 	errSecondDaemon = errors.New("another daemon is at work")
-	errVanished     = errors.New("Open vSwitch's directory was removed, and the one that is made anew cannot be seen from here: the daemon has to be started again")
+	errVanished     = errors.New("the directory was removed, and one that is made anew cannot be seen from here")
 )
 
 // connect takes the lock, which stays with the daemon, and opens the database.

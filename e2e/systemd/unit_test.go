@@ -320,10 +320,11 @@ func withoutOVS(t *testing.T) {
 		}
 		return nil
 	})
+	run(t, "systemctl", "stop", unit)
 	if err := os.RemoveAll("/run/openvswitch"); err != nil {
 		t.Fatal(err)
 	}
-	restart(t)
+	run(t, "systemctl", "start", unit)
 	if state := property(t, "ActiveState"); state != "active" {
 		t.Errorf("without Open vSwitch it is %s", state)
 	}
