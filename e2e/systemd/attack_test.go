@@ -60,7 +60,7 @@ func attacks(victim int) map[string]func() error {
 		"run from /tmp":    func() error { return runNew("/tmp/attack") },
 		"read /etc/shadow": func() error { return open("/etc/shadow") },
 	}
-	for _, path := range []string{"/run/systemd/system", "/etc/systemd/system", "/usr/lib/systemd/system", "/usr/bin", "/etc/cron.d", "/var/lib", "/run", "/", "/dev/shm"} {
+	for _, path := range []string{"/run/systemd/system", "/etc/systemd/system", "/usr/lib/systemd/system", "/usr/bin", "/etc", "/var/lib", "/run", "/", "/dev/shm"} {
 		all["write "+path] = func() error {
 			path = filepath.Join(path, "attack.service")
 			return errors.Join(os.WriteFile(path, []byte("[Service]\nExecStart=/usr/bin/true\n"), 0o644), os.Remove(path))
