@@ -27,7 +27,7 @@ type Host struct {
 	mu     sync.Mutex // of what follows
 	db     *Process
 	vs     *Process
-	ctl    string // where ovs-vswitchd is asked, if not at its usual socket
+	ctl    string                // where ovs-vswitchd is asked, if not at its usual socket
 	ports  map[string]attachment // by port name
 	nets   []underlay
 	routes []hostRoute
