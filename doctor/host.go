@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,15 +13,21 @@ import (
 )
 
 func checkDatabase(s *Snapshot) []Result {
-	if s.DBError != "" {
+	switch {
+	case s.DBError != "":
 		return []Result{failure(s.DBError, "start ovsdb-server, run as a user who may open its socket, or name the right --ovs-rundir or --db")}
+	case s.State.Bridges == nil:
+		return []Result{skipped("it was not asked")}
 	}
 	return []Result{ok("connected in " + s.Rundir)}
 }
 
 func checkVswitchd(s *Snapshot) []Result {
-	if s.VswitchdError != "" {
+	switch {
+	case s.VswitchdError != "":
 		return []Result{failure(s.VswitchdError, "start ovs-vswitchd, run as a user who may open its control socket, or name that with --vswitchd-ctl: nothing can be put in force without it; what is to stop is taken out of the database also now")}
+	case s.Control == "":
+		return []Result{skipped("it was not asked")}
 	}
 	return []Result{ok("its control socket answers: " + s.Control)}
 }
@@ -38,15 +45,20 @@ func (v version) before(o version) bool {
 	return v.patch < o.patch
 }
 
+var versionText = regexp.MustCompile(`^(\d+)\.(\d+)(?:\.(\d+))?`)
+
 // parseVersion reads "3.1.0" or "3.1.0-2+deb12u1".
 func parseVersion(text string) (version, bool) {
-	parts := strings.SplitN(strings.FieldsFunc(text+" ", func(r rune) bool { return r != '.' && (r < '0' || r > '9') })[0], ".", 3)
-	if len(parts) != 3 {
+	m := versionText.FindStringSubmatch(text)
+	if m == nil {
 		return version{}, false
 	}
 	var v version
 	for i, to := range []*int{&v.major, &v.minor, &v.patch} {
-		n, err := strconv.Atoi(strings.Trim(parts[i], "."))
+		if m[i+1] == "" {
+			continue
+		}
+		n, err := strconv.Atoi(m[i+1])
 		if err != nil {
 			return version{}, false
 		}
@@ -58,22 +70,27 @@ func parseVersion(text string) (version, bool) {
 // oldest is the oldest release whose schema has every column that is used.
 var oldest = version{2, 17, 0}
 
-func (s *Snapshot) version() (version, bool) {
-	if s.State.OVSVersion == "" {
-		return version{}, false
+// version is what ovs-vswitchd says; while it does not answer, what the database has been told. from is "" for the former.
+func (s *Snapshot) version() (v version, text, from string, known bool) {
+	text = s.Version
+	if text == "" {
+		text, from = s.State.OVSVersion, " (Open_vSwitch.ovs_version; ovs-vswitchd itself was not asked)"
 	}
-	return parseVersion(s.State.OVSVersion)
+	v, known = parseVersion(text)
+	return v, text, from, known
 }
 
 func checkVersion(s *Snapshot) []Result {
-	v, known := s.version()
+	v, text, from, known := s.version()
 	switch {
+	case text == "":
+		return []Result{skipped("neither ovs-vswitchd nor the database tells it")}
 	case !known:
-		return []Result{warning(fmt.Sprintf("ovs_version is %q", s.State.OVSVersion), "start ovs-vswitchd with the distribution's ovs-ctl, or set Open_vSwitch.ovs_version, so that known bugs can be told")}
+		return []Result{warning(fmt.Sprintf("Open vSwitch %q%s, which is no version that is known", text, from), "known bugs cannot be told: compare them with your release by hand (docs/compatibility.md)")}
 	case v.before(oldest):
-		return []Result{warning("Open vSwitch "+s.State.OVSVersion, "update to 2.17 or later: older ones were never tested")}
+		return []Result{warning("Open vSwitch "+text+from, "update to 2.17 or later: older ones were never tested")}
 	}
-	return []Result{ok("Open vSwitch " + s.State.OVSVersion)}
+	return []Result{ok("Open vSwitch " + text + from)}
 }
 
 // bug is a fault of Open vSwitch that matters to copies.
@@ -107,7 +124,7 @@ var bugs = []bug{
 }
 
 func checkKnownBugs(s *Snapshot) []Result {
-	v, known := s.version()
+	v, _, _, known := s.version()
 	if !known {
 		return []Result{skipped("the version is not known")}
 	}
@@ -190,10 +207,13 @@ func checkContested(s *Snapshot) (results []Result) {
 	for _, name := range slices.Sorted(maps.Keys(s.Contested)) {
 		results = append(results, warning(s.Contested[name], "find out who does it (ovsdb-tool show-log -m tells of rows): an agent that clears what it does not know, a script, a second ovs-erspan on this Open vSwitch").of(name))
 	}
-	if len(s.Sessions) == 0 {
+	switch {
+	case len(s.Sessions) == 0:
 		return nil
+	case len(results) == 0 && (s.Daemon.PID == 0 || s.Daemon.Hung):
+		return []Result{skipped("only a daemon that runs notices it")}
 	}
-	return orOK(results, "nothing of ours is undone again and again")
+	return orOK(results, "the daemon saw nothing of ours undone again and again")
 }
 
 func checkController(s *Snapshot) (results []Result) {
@@ -261,7 +281,10 @@ func checkSupport(s *Snapshot) (results []Result) {
 	if len(results) > 0 {
 		return results
 	}
-	if len(s.Facts.IfaceTypes) > 0 && !slices.Contains(s.Facts.IfaceTypes, "erspan") {
+	switch {
+	case len(s.Facts.IfaceTypes) == 0:
+		return []Result{skipped("Open_vSwitch.iface_types is empty, and no port of ours is there that would prove it")}
+	case !slices.Contains(s.Facts.IfaceTypes, "erspan"):
 		return []Result{failure("ovs-vswitchd knows no interface type erspan", "update Open vSwitch to 2.17 or later")}
 	}
 	return []Result{ok("ovs-vswitchd knows interface type erspan; no port of ours is there yet that would prove that the datapath can")}
