@@ -120,6 +120,9 @@ OVSDB, so it survives restarts.`,
 		newVersionCommand(a),
 		newManCommand(a),
 	)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	refuseUnknown(root)
 	return root
 }
 
