@@ -241,7 +241,7 @@ func TestDeliveredToADevice(t *testing.T) {
 // the port that tells of it.
 func TestDeliveryFlowGoesWithoutItsPort(t *testing.T) {
 	for name, stop := range map[string][]string{
-		"removed": {"session", "remove", "in"}, "disabled": {"session", "disable", "in"}, "uninstalled": {"uninstall"},
+		"removed": {"session", "remove", "in"}, "disabled": {"session", "disable", "in"}, "uninstalled": {"uninstall", "--yes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScene(t)

@@ -63,6 +63,16 @@ func (e *FieldError) Error() string {
 	return b.String()
 }
 
+// About is the session at fault, "" where it is not told of, and the fault without its name and place.
+func (e *FieldError) About() (session, fault string) {
+	if e.Flag != "" {
+		return "", e.Error()
+	}
+	alone := *e
+	alone.Session, alone.Line = "", 0
+	return e.Session, alone.Error()
+}
+
 func prefixed(prefix, text string) string {
 	if text == "" {
 		return ""

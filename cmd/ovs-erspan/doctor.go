@@ -320,14 +320,18 @@ func doctorText(results []doctor.Result, all bool) string {
 	var buf bytes.Buffer
 	w := tabwriter.NewWriter(&buf, 0, 0, 2, ' ', 0)
 	count := map[doctor.Level]int{}
-	for _, r := range results {
+	for i, r := range results {
 		count[r.Level]++
 		if r.Level == doctor.Skipped && !all {
 			continue
 		}
 		what := r.Title
 		if r.Session != "" {
-			what += " (" + r.Session + ")"
+			// What is the same of many sessions is said once.
+			if len(sameOf(results[:i], r)) > 0 {
+				continue
+			}
+			what += " (" + few(sameOf(results, r)) + ")"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\n", marks[r.Level], what, r.Saw)
 		if r.Do != "" {
@@ -338,6 +342,16 @@ func doctorText(results []doctor.Result, all bool) string {
 	fmt.Fprintf(&buf, "\n%d ok, %s, %s, %d skipped: they concern nothing here, or could not be made (--all shows which)\n",
 		count[doctor.OK], counted(count[doctor.Warning], "warning"), counted(count[doctor.Failure], "failure"), count[doctor.Skipped])
 	return buf.String()
+}
+
+// sameOf are the sessions of which the same was found.
+func sameOf(results []doctor.Result, as doctor.Result) (sessions []string) {
+	for _, r := range results {
+		if r.Session != "" && r.ID == as.ID && r.Level == as.Level && r.Saw == as.Saw && r.Do == as.Do {
+			sessions = append(sessions, r.Session)
+		}
+	}
+	return sessions
 }
 
 // counted is a number of things: "1 warning", "2 warnings".

@@ -68,7 +68,7 @@ func addSession(ctx context.Context, h *host, s session.Session, mayExist, noWai
 			return []string{s.Name}, nil
 		},
 	}, func(status map[string]session.Status, err error) error {
-		return errors.Join(h.report(status, "added", noWait, s.Name), err)
+		return errors.Join(h.report(status, "", noWait, s.Name), h.noteUnattended(err))
 	})
 }
 

@@ -65,7 +65,7 @@ packet meanwhile. A list that is given replaces the old one; --add-… and --rem
 						return []string{s.Name}, nil
 					},
 				}, func(status map[string]session.Status, err error) error {
-					return errors.Join(h.report(status, "set", noWait, args[0]), err)
+					return errors.Join(h.report(status, "", noWait, args[0]), err)
 				})
 			}))
 		},
