@@ -4,10 +4,10 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 GO ?= go
 # Tests that make network namespaces need root; -exec runs only the test programs as root, not the compiler.
 ifneq ($(SUDO),)
-EXEC := -exec "sudo --preserve-env=PATH,CI,HOME,DOCKER_HOST,BASE,SUITE,LAB_OVS_BIN,OVS_ERSPAN_SEED,OVS_ERSPAN_SOAK"
+EXEC := -exec "sudo --preserve-env=PATH,CI,HOME,DOCKER_HOST,BASE,SUITE,LAB_OVS_BIN,LAB_PORTS,OVS_ERSPAN_SEED,OVS_ERSPAN_SOAK"
 endif
 
-.PHONY: all build demo test test-unit test-e2e test-other-ovs test-kernel test-containers test-systemd test-systemd-kernel soak \
+.PHONY: all build demo test test-unit test-e2e test-other-ovs test-ovn test-dpdk test-kernel test-containers test-systemd test-systemd-kernel soak \
 	lint vulncheck docs bench packages setup setup-containers try try-down clean
 
 all: build
@@ -26,7 +26,7 @@ setup-containers:
 demo: setup build
 	@$(SUDO) bin/ovs-erspan demo
 
-test: setup setup-containers lint test-unit test-e2e test-other-ovs test-kernel test-containers test-systemd
+test: setup setup-containers lint test-unit test-e2e test-other-ovs test-ovn test-kernel test-containers test-systemd
 
 # Everything but the end-to-end scenarios. Some of these tests start a private ovsdb-server, and those of the lab make
 # network namespaces.
@@ -45,6 +45,22 @@ test-other-ovs: setup-containers
 	@if bin=$$(scripts/ovs-root.sh $(OTHER_SUITE)); then \
 	  LAB_OVS_BIN=$$bin $(GO) test -race -count=1 $(EXEC) -timeout 5m -run '$(OTHER_TESTS)' ./e2e; \
 	else echo "test-other-ovs: left out"; test -z "$$CI"; fi
+
+# With a real OVN: the central part, and two hosts with ovn-controller in userspace (e2e/ovn_*_test.go). Of this machine's
+# release, or of that which SUITE names; unpacked, not installed.
+OVN_SUITE = $(or $(SUITE),$(shell . /etc/os-release && echo $$VERSION_CODENAME))
+test-ovn: setup setup-containers
+	@if bin=$$(scripts/ovs-root.sh $(OVN_SUITE) ovn); then \
+	  LAB_OVS_BIN=$$bin $(GO) test -race -count=1 $(EXEC) -timeout 10m -tags ovn -run '^TestOVN' ./e2e; \
+	else echo "test-ovn: left out"; test -z "$$CI"; fi
+
+# Scenarios on ports of DPDK: an Open vSwitch built for it, without huge pages, with its driver af_packet on veth devices
+# (e2e/lab/dpdk.go). DPDK_SUITE=trixie takes that release's.
+DPDK_SUITE ?= $(shell . /etc/os-release && echo $$VERSION_CODENAME)
+DPDK_TESTS ?= ^(TestDPDK.*|TestCopiesOfAPipeline|TestRunningFlowIsCopiedFromTheFirstPacket|TestFramesAreAsOnTheSourcesWire|TestHeaderFieldsOnTheWire|TestCollectorsOfBothFamilies|TestBothFamiliesArriveAtOnce|TestUnmatched|TestMaxRate|TestHostRate|TestUnsafeMeterBites|TestVerify|TestVerifyFilters|TestVerifyFaults|TestTrace|TestTraceDestination|TestDoctor|TestSourceWithoutDevice|TestDaemonSurvivesOpenvSwitch|TestForeignStateIsUntouched)$$
+test-dpdk: setup setup-containers
+	bin=$$(scripts/ovs-root.sh $(DPDK_SUITE) dpdk) && \
+	  LAB_PORTS=dpdk LAB_OVS_BIN=$$bin $(GO) test -race -count=1 $(EXEC) -timeout 15m -run '$(DPDK_TESTS)' ./e2e
 
 # Scenarios on the kernel's datapath, in a virtual machine (e2e/vm): those that are about it, and of the others those that
 # show that a session does there what it does in userspace. KERNEL_TESTS=. runs all; SUITE=trixie with that Open vSwitch.
@@ -75,6 +91,8 @@ lint:
 	$(GO) vet ./...
 	$(GO) vet -tags faults ./cmd/ovs-erspan
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	$(GO) vet -tags ovn ./e2e
+	$(GO) tool -modfile=tools/go.mod staticcheck -tags ovn ./e2e
 	$(GO) vet -tags systemd ./e2e/systemd
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags systemd ./e2e/systemd
 	cd e2e/containers && $(GO) vet ./... && $(GO) tool -modfile=../../tools/go.mod staticcheck ./...

@@ -64,12 +64,13 @@ func TestChecks(t *testing.T) {
 	}{
 		{"ovsdb", Failure, "no such file", func(s *Snapshot) { s.DBError = "db.sock: no such file" }},
 		{"vswitchd", Failure, "not running", func(s *Snapshot) { s.VswitchdError = "not running" }},
-		{"version", Warning, "2.16.1", func(s *Snapshot) { s.Version = "2.16.1" }},
+		{"version", Failure, "2.16.1", func(s *Snapshot) { s.Version = "2.16.1" }},
 		{"version", OK, "3.1.0", func(s *Snapshot) { s.State.OVSVersion = "" }}, // nobody has written it there
-		{"version", Warning, "2.16.1 (Open_vSwitch.ovs_version", func(s *Snapshot) { s.Version, s.State.OVSVersion = "", "2.16.1" }},
+		{"version", Failure, "ovs-vswitchd itself was not asked", func(s *Snapshot) { s.Version, s.State.OVSVersion = "", "2.16.1" }},
 		{"version", Warning, `"dev"`, func(s *Snapshot) { s.Version = "dev" }},
 		{"version", OK, "3.8", func(s *Snapshot) { s.Version = "3.8" }},
 		{"known-bugs", OK, "recurse", func(s *Snapshot) {}},
+		{"known-bugs", OK, "a meter on a copy", func(s *Snapshot) { s.Version = "3.7.1" }},
 		{"store", Failure, "slot 0", func(s *Snapshot) { s.Broken["bad"] = "slot 0" }},
 		{"daemon", Warning, "no daemon", func(s *Snapshot) { s.Daemon = Daemon{} }},
 		{"daemon", Failure, "no sign of life", func(s *Snapshot) { s.Daemon.Hung = true }},
@@ -105,15 +106,24 @@ func TestChecks(t *testing.T) {
 			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "erspan", Options: map[string]string{"remote_ip": "flow", "key": "flow"}}}}
 		}},
 		{"foreign-tunnels", Warning, "mixed up", func(s *Snapshot) { // a key of its own: both are opened
+			s.Sessions[0].Type = session.Destination
 			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "erspan", Options: map[string]string{"remote_ip": "flow", "key": "7"}}}}
 		}},
 		{"foreign-tunnels", Warning, "no longer decapsulated", func(s *Snapshot) {
 			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "gre", Options: map[string]string{}}}}
 		}},
+		{"foreign-tunnels", OK, "in the way", func(s *Snapshot) { // as OVN's mirrors have them
+			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "gre", Options: map[string]string{}}}}
+			s.State.Bridges["br0"].Mirrors = map[string]*flows.Mirror{"id": {Name: "theirs", OutputPort: "x"}}
+		}},
+		{"foreign-tunnels", OK, "in the way", func(s *Snapshot) { // nothing here receives
+			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "erspan", Options: map[string]string{"remote_ip": "192.0.2.9"}}}}
+		}},
 		{"foreign-tunnels", Warning, "receives everything", func(s *Snapshot) {
 			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "ip6erspan", Options: map[string]string{"remote_ip": "2001:db8::9"}}}}
 		}},
 		{"foreign-tunnels", Warning, "mixed up", func(s *Snapshot) {
+			s.Sessions[0].Type = session.Destination
 			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "erspan", Options: map[string]string{"remote_ip": "192.0.2.9"}}}}
 		}},
 		{"offload", Warning, "hw-offload", func(s *Snapshot) { s.State.OtherConfig["hw-offload"] = "true" }},
@@ -169,7 +179,7 @@ func TestChecks(t *testing.T) {
 		{"large-mtu", OK, "GLIBC_TUNABLES", func(s *Snapshot) {
 			s.State.Bridges["br0"].Ports["vnet0"].Interfaces[0].MTU, s.KeepsMemory = 9000, true
 		}},
-		{"large-mtu", OK, "no port", func(s *Snapshot) { // what has no buffers of its own, or is the kernel's
+		{"large-mtu", OK, "no device of the kernel", func(s *Snapshot) { // what has no buffers of its own, or is the kernel's
 			s.State.Bridges["br0"].Ports["vnet0"].Interfaces[0].MTU = 3900
 			s.State.Bridges["br0"].Ports["dpdk0"] = &flows.Port{Name: "dpdk0", Interfaces: []*flows.Interface{{Name: "dpdk0", Type: "dpdk", OFPort: 5, MTU: 9000}}}
 			s.State.Bridges["br1"] = &flows.Bridge{Name: "br1", DatapathType: "system", Ports: map[string]*flows.Port{
