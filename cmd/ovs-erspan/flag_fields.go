@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -71,8 +72,8 @@ func flagFault(flag string, err error) error {
 // element is the number of a list's element in a field's path, as in "sources.ports[1]".
 var element = regexp.MustCompile(`\[\d+\]`)
 
-// nameFlags puts the flag that was typed beside each field that err tells of.
-func nameFlags(flags *pflag.FlagSet, err error) error {
+// nameFlags puts the flag that was typed for the session of this name beside each field that err tells of.
+func nameFlags(flags *pflag.FlagSet, name string, err error) error {
 	for _, fault := range faultsOf(err) {
 		var e *session.FieldError
 		if !errors.As(fault, &e) || e.Flag != "" {
@@ -82,6 +83,9 @@ func nameFlags(flags *pflag.FlagSet, err error) error {
 		for _, f := range flagFields {
 			if flags.Changed(f.flag) && (f.field == field || strings.HasPrefix(f.field, field+".")) {
 				e.Flag = "--" + f.flag
+				if e.Session != "" && e.Session != name { // two sessions that do not go together
+					e.Reason = fmt.Sprintf("session %s: %s", session.Quote(e.Session), e.Reason)
+				}
 				break
 			}
 		}

@@ -34,7 +34,7 @@ func TestFlagsAreNamed(t *testing.T) {
 		s := session.Session{Name: "web"}
 		err := f.apply(flags, &s)
 		if err == nil {
-			err = nameFlags(flags, refuse(s.Defaulted().Validate()))
+			err = nameFlags(flags, s.Name, refuse(s.Defaulted().Validate()))
 		}
 		if err == nil {
 			t.Errorf("%s: no fault", args)

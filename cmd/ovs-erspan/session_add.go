@@ -38,7 +38,7 @@ packet is missed.`,
 			if err := spec.apply(cmd.Flags(), &s); err != nil {
 				return refuse(err)
 			}
-			return nameFlags(cmd.Flags(), a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
+			return nameFlags(cmd.Flags(), args[0], a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
 				return addSession(ctx, h, s, mayExist, noWait, dryRun)
 			}))
 		},

@@ -44,7 +44,7 @@ packet meanwhile. A list that is given replaces the old one; --add-… and --rem
 			if !changesSession(cmd.Flags()) {
 				return refuse(fmt.Errorf("session set %s: no field is given: name one at least, such as --collector, --snaplen or --unset (see '%s --help')", args[0], cmd.CommandPath()))
 			}
-			return nameFlags(cmd.Flags(), a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
+			return nameFlags(cmd.Flags(), args[0], a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
 				return h.makeAndTell(ctx, edit{
 					noWait: noWait, dryRun: dryRun, about: func() []string { return args },
 					// Naming the sources again is how a user says that a new owner of a port is meant.
