@@ -1,4 +1,5 @@
-# The two commands of a newcomer are `make demo` and `make test`; both install what is missing first (scripts/setup.sh).
+# The commands of a newcomer are `make demo`, `make check` (two minutes) and `make test` (all of it, a quarter of an hour);
+# each installs what is missing first (scripts/setup.sh). docs/testing.md has the tiers of the tests.
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 GO ?= go
@@ -7,8 +8,8 @@ ifneq ($(SUDO),)
 EXEC := -exec "sudo --preserve-env=PATH,CI,HOME,DOCKER_HOST,BASE,SUITE,LAB_OVS_BIN,OVS_ERSPAN_SEED,OVS_ERSPAN_SOAK"
 endif
 
-.PHONY: all build demo test test-unit test-e2e test-other-ovs test-kernel test-containers test-systemd test-systemd-kernel soak \
-	lint vulncheck docs bench packages setup setup-containers try try-down clean
+.PHONY: all build demo check test test-unit test-e2e test-other-ovs test-kernel test-containers test-systemd test-systemd-kernel soak \
+	lint vulncheck docs bench packages setup setup-containers setup-roots try try-down clean
 
 all: build
 
@@ -26,17 +27,37 @@ setup-containers:
 demo: setup build
 	@$(SUDO) bin/ovs-erspan demo
 
-test: setup setup-containers lint test-unit test-e2e test-other-ovs test-kernel test-containers test-systemd
+# What is downloaded and unpacked once, so that no part of the tests counts it as its own time. Where this fails, the part that
+# wants it says so.
+setup-roots: setup setup-containers
+	-@scripts/kernel.sh >/dev/null
+	-@scripts/debian-root.sh >/dev/null
+	-@scripts/ovs-root.sh $(OTHER_SUITE) >/dev/null
+
+# The parts of `make test`: a part NAME is the target test-NAME (but lint). Those of PARTS run one after another, since each
+# takes all processors; those of PARTS_BESIDE then run side by side. A new tier is added to one of the two lists.
+PARTS := lint unit e2e other-ovs
+PARTS_BESIDE := kernel containers systemd
+
+check: setup
+	@MAKE="$(MAKE)" scripts/test.sh lint unit
+
+test: setup-roots build
+	@MAKE="$(MAKE)" scripts/test.sh $(PARTS) -- $(PARTS_BESIDE)
 
 # Everything but the end-to-end scenarios. Some of these tests start a private ovsdb-server, and those of the lab make
-# network namespaces.
+# network namespaces. What measures memory is slow and tells nothing under the race detector.
 test-unit:
-	$(GO) test -race $(EXEC) -timeout 10m $$($(GO) list ./... | grep -v '/e2e$$')
+	$(GO) test -race $(EXEC) -timeout 20m $$($(GO) list ./... | grep -v '/e2e$$')
+	$(GO) test -run '^TestMemoryIsBounded$$' ./session
+
+# Scenarios side by side: each waits most of its time. More than this gains nothing on two processors.
+PARALLEL ?= 4
 
 # -count=1: go does not see that these tests depend on the binary. SUITE=trixie runs them with the Open vSwitch of another
-# Debian or Ubuntu release. The limit is for a machine a third as fast as two quiet cores.
+# Debian or Ubuntu release. The limit is for a machine a quarter as fast as two quiet cores.
 test-e2e:
-	$(if $(SUITE),LAB_OVS_BIN=$$(scripts/ovs-root.sh $(SUITE)) )$(GO) test -race -count=1 $(EXEC) -timeout 45m ./e2e
+	$(if $(SUITE),LAB_OVS_BIN=$$(scripts/ovs-root.sh $(SUITE)) )$(GO) test -race -count=1 -parallel $(PARALLEL) $(EXEC) -timeout 45m ./e2e
 
 # What differs between releases of Open vSwitch, with another one than this machine's.
 OTHER_SUITE ?= trixie
@@ -69,7 +90,8 @@ SOAK ?= 30m
 soak: setup
 	OVS_ERSPAN_SOAK=$(SOAK) $(GO) test -race -count=1 $(EXEC) -timeout 0 -run '^TestModel$$' ./e2e
 
-# scripts/check-imports.sh holds the import table of docs/architecture.md.
+# scripts/check-imports.sh holds the import table of docs/architecture.md; scripts/check-scenarios.sh that scenarios run side
+# by side.
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
@@ -79,6 +101,7 @@ lint:
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags systemd ./e2e/systemd
 	cd e2e/containers && $(GO) vet ./... && $(GO) tool -modfile=../../tools/go.mod staticcheck ./...
 	scripts/check-imports.sh
+	scripts/check-scenarios.sh
 
 # Known vulnerabilities in what the programs call. Not part of `make test`: it needs the network.
 vulncheck:

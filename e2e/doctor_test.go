@@ -31,6 +31,7 @@ func (s *scene) doctor(args ...string) (map[string][]finding, int) {
 // TestDoctor: on a real host the checks see what is there: a session that works, a dead collector, and faults that are
 // made one by one.
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.daemon().ready()
 	s.add("web", "--source", "vnet0")

@@ -89,6 +89,7 @@ func copied(s *scene, wire *lab.Capture) map[int]int {
 // though the flow's megaflow was there before (facts: a changed Mirror does not revalidate). And after `session remove` or
 // `disable` returned not one copy more leaves.
 func TestRunningFlowIsCopiedFromTheFirstPacket(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		other bool // another session stays on the same tap
 		stop  []string
@@ -99,6 +100,7 @@ func TestRunningFlowIsCopiedFromTheFirstPacket(t *testing.T) {
 		"disable one of two on a tap": {true, []string{"session", "disable", "one"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newScene(t)
 			wire := s.capture(s.collector, "eth0", "proto 47")
 			st := startStream(s)
@@ -138,6 +140,7 @@ func TestRunningFlowIsCopiedFromTheFirstPacket(t *testing.T) {
 // change and go: not one ping is lost, and every byte arrives. One after the other: beside such a transfer the userspace
 // datapath loses about ten of 1000 pings without any session.
 func TestTrafficSurvivesEveryChange(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	whileSessionsChange(s, "pings", 7, func() error {
 		r, err := lab.Ping(s.ctx, s.a, netip.MustParseAddr(addrB), lab.PingOptions{Count: 1000, Interval: 10 * time.Millisecond})

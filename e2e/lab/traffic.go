@@ -61,7 +61,8 @@ func Ping(ctx context.Context, from *Node, dst netip.Addr, o PingOptions) (PingR
 	if wait == 0 {
 		wait = time.Second
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(count)*interval+wait+10*time.Second)
+	// A busy machine lets ping send later than it wants to.
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Duration(count)*interval+wait+30*time.Second)
 	defer cancel()
 	args := []string{"ping", "-n",
 		"-c", strconv.Itoa(count),
