@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -129,10 +130,11 @@ func TestDelivered(t *testing.T) {
 			atSource := f.capture(f.a, "eth0", "icmp")
 			atAnalyzer := f.capture(f.analyzer, "eth0", "icmp")
 			elsewhere := f.capture(f.other, "eth0", "icmp")
-			_, err = lab.Ping(f.ctx, f.a, netip.MustParseAddr(addrB), lab.PingOptions{Count: 10})
-			f.must(err)
-			_, err = lab.Ping(f.ctx, f.a, netip.MustParseAddr(addrB), lab.PingOptions{Count: 3, Size: 1472})
-			f.must(err)
+			// One after another: else Open vSwitch may take a request before a reply that was sent before it.
+			for n := range 13 {
+				_, err = lab.Ping(f.ctx, f.a, netip.MustParseAddr(addrB), lab.PingOptions{Size: []int{56, 1472}[n/10], Wait: 10 * time.Second})
+				f.must(err)
+			}
 			f.waitCount(atAnalyzer, "icmp", 26)
 			f.stop(atSource)
 			f.stop(atAnalyzer)

@@ -238,8 +238,8 @@ func TestSetLeavesOtherSessionsAlone(t *testing.T) {
 	}
 	s.fence()
 	s.stop(c)
-	if n := len(s.inner(c, fmt.Sprintf("erspan.spanid == 1 && udp.dstport == %d", port))); n != datagrams {
-		t.Errorf("the session that was not changed sent %d copies of %d datagrams", n, datagrams)
+	if n, err := c.Count(s.ctx, fmt.Sprintf("erspan.spanid == 1 && udp.dstport == %d", port)); err != nil || n != datagrams {
+		t.Errorf("the session that was not changed sent %d copies of %d datagrams, %v", n, datagrams, err)
 	}
 }
 

@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"bufio"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -173,6 +174,11 @@ func (c *Capture) Stats() CaptureStats {
 // read flushes a capture that still runs, and runs a decoder over its file. A decoder may then meet a packet that is
 // being written, which is no error.
 func (c *Capture) read(ctx context.Context, args ...string) (string, error) {
+	return c.readTo(ctx, nil, args...)
+}
+
+// readTo is read with what the decoder prints going to a file, unless that is nil.
+func (c *Capture) readTo(ctx context.Context, to *os.File, args ...string) (string, error) {
 	ctx, cancel := bounded(ctx, 2*toolTimeout)
 	defer cancel()
 	c.mu.Lock()
@@ -184,7 +190,7 @@ func (c *Capture) read(ctx context.Context, args ...string) (string, error) {
 	}
 	// A user's own preferences must not change what is decoded.
 	env := []string{"WIRESHARK_CONFIG_DIR=" + c.node.lab.dir + "/wireshark"}
-	out, stderr, err := c.node.lab.run(ctx, nil, "lab", env, Command{Args: args})
+	out, stderr, err := c.node.lab.run(ctx, nil, "lab", env, Command{Args: args, stdout: to})
 	var exit *exec.ExitError
 	if running && errors.As(err, &exit) && strings.Contains(stderr, "cut short") {
 		err = nil
@@ -195,12 +201,12 @@ func (c *Capture) read(ctx context.Context, args ...string) (string, error) {
 	return out, nil
 }
 
-func (c *Capture) tshark(ctx context.Context, displayFilter string, args ...string) (string, error) {
+func (c *Capture) tshark(displayFilter string, args ...string) []string {
 	tshark := []string{"tshark", "-n", "-r", c.file}
 	if displayFilter != "" {
 		tshark = append(tshark, "-Y", displayFilter)
 	}
-	return c.read(ctx, append(tshark, args...)...)
+	return append(tshark, args...)
 }
 
 // Fields lets tshark decode the packets that meet a display filter (empty: all) and returns the named fields of each,
@@ -215,7 +221,7 @@ func (c *Capture) Fields(ctx context.Context, displayFilter string, fields ...st
 	for _, f := range fields {
 		args = append(args, "-e", f)
 	}
-	out, err := c.tshark(ctx, displayFilter, args...)
+	out, err := c.read(ctx, c.tshark(displayFilter, args...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -317,22 +323,32 @@ func (c *Capture) Copies(ctx context.Context, displayFilter string) ([]Mirrored,
 	if displayFilter == "" {
 		displayFilter = "gre"
 	}
-	out, err := c.tshark(ctx, displayFilter, "-T", "pdml", "-j", "frame eth ip ipv6 gre erspan")
+	// Many packets are hundreds of megabytes of it: one is read after another, from a file.
+	pdml, err := os.Create(c.node.lab.newFile("%s-%s.pdml", c.node.name, c.dev))
 	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c, err)
+	}
+	defer os.Remove(pdml.Name())
+	defer pdml.Close()
+	if _, err := c.readTo(ctx, pdml, c.tshark(displayFilter, "-T", "pdml", "-j", "frame eth ip ipv6 gre erspan")...); err != nil {
 		return nil, err
+	}
+	if _, err := pdml.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("%s: %w", c, err)
 	}
 	frames, err := c.Frames(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var doc struct {
-		Packets []pdmlPacket `xml:"packet"`
-	}
-	if err := xml.Unmarshal([]byte(out), &doc); err != nil {
-		return nil, fmt.Errorf("%s: read what tshark says: %w", c, err)
-	}
+	packets := xml.NewDecoder(bufio.NewReader(pdml))
 	copies := []Mirrored{}
-	for _, p := range doc.Packets {
+	for {
+		var p pdmlPacket
+		if err := p.next(packets); errors.Is(err, io.EOF) {
+			return copies, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("%s: read what tshark says: %w", c, err)
+		}
 		number, begin, end, err := p.inner()
 		if err == nil && number > len(frames) {
 			err = errors.New("not in the file")
@@ -350,7 +366,6 @@ func (c *Capture) Copies(ctx context.Context, displayFilter string) ([]Mirrored,
 		}
 		copies = append(copies, Mirrored{Fields: p.around(), Inner: data[begin:end]})
 	}
-	return copies, nil
 }
 
 // Matching is a capture, at its end, of those frames so far that meet a filter of tcpdump (pcap-filter(7)).
@@ -397,6 +412,19 @@ type pdmlField struct {
 	Name   string      `xml:"name,attr"`
 	Show   string      `xml:"show,attr"`
 	Fields []pdmlField `xml:"field"`
+}
+
+// next reads the next packet, or io.EOF.
+func (p *pdmlPacket) next(d *xml.Decoder) error {
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return err
+		}
+		if begin, ok := token.(xml.StartElement); ok && begin.Name.Local == "packet" {
+			return d.DecodeElement(p, &begin)
+		}
+	}
 }
 
 // inner finds the mirrored frame: the first Ethernet header after the first GRE header.

@@ -259,8 +259,7 @@ func (h *Host) startDaemon(ctx context.Context, slot **Process, ready func(conte
 	if running(*slot) {
 		return fmt.Errorf("%s: %s runs already", h, args[0])
 	}
-	// A switch that is not let run drops packets, as no switch of a host that is not overloaded does.
-	p, err := h.Start(ctx, Command{Args: args, Dir: "/", first: true})
+	p, err := h.Start(ctx, Command{Args: args, Dir: "/"})
 	if err != nil {
 		return err
 	}

@@ -154,11 +154,8 @@ type Command struct {
 	Dir   string    // working directory; empty is the caller's
 	Stdin io.Reader // nil is empty
 
-	first bool // runs before what else is ready to, where the caller may decide that
+	stdout *os.File // instead of what Process.Stdout tells
 }
-
-// firstNice is the nice value (setpriority(2)) of what runs first. Its threads and children inherit it.
-const firstNice = -10
 
 func (c Command) String() string { return strings.Join(c.Args, " ") }
 
@@ -288,6 +285,9 @@ func (l *Lab) start(ctx context.Context, ns *os.File, who string, env []string, 
 	p.cmd.Dir = c.Dir
 	p.cmd.Stdin = c.Stdin
 	p.cmd.Stdout = &p.stdout
+	if c.stdout != nil {
+		p.cmd.Stdout = c.stdout
+	}
 	p.cmd.Stderr = &p.stderr
 	p.cmd.WaitDelay = time.Second // grandchildren may hold the pipes
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
@@ -298,17 +298,7 @@ func (l *Lab) start(ctx context.Context, ns *os.File, who string, env []string, 
 	if l.closed {
 		return nil, fmt.Errorf("%s: %w", what, ErrClosed)
 	}
-	start := p.cmd.Start
-	if c.first {
-		start = func() error {
-			before, _ := unix.Getpriority(unix.PRIO_PROCESS, 0) // of this thread, as 20-nice
-			if unix.Setpriority(unix.PRIO_PROCESS, 0, firstNice) == nil {
-				defer func() { _ = unix.Setpriority(unix.PRIO_PROCESS, 0, 20-before) }()
-			}
-			return p.cmd.Start()
-		}
-	}
-	if err := l.spawner.do(ctx, ns, start); err != nil {
+	if err := l.spawner.do(ctx, ns, p.cmd.Start); err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	l.procs[p] = struct{}{}
