@@ -42,12 +42,6 @@ type Lab struct {
 	procs  map[*Process]struct{}
 	count  int // of captures, for file names
 
-	template struct {
-		sync.Once
-		db      []byte
-		version string
-		err     error
-	}
 	closeOnce sync.Once
 	closeErr  error
 }
