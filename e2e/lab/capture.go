@@ -455,7 +455,7 @@ func nextPacket(lines *bufio.Scanner) (*pdmlPacket, error) {
 		case element == "<proto":
 			pos, err := strconv.Atoi(attribute(attributes, "pos"))
 			if err != nil {
-				return nil, err
+				pos = -1 // of what tshark says of a packet as a whole
 			}
 			*p = append(*p, pdmlProto{name: attribute(attributes, "name"), pos: pos})
 		case element == "<field" && len(*p) > 0:
@@ -503,7 +503,7 @@ func (p pdmlPacket) inner() (number, begin, end int, err error) {
 			end = proto.pos + 40 + n
 		case proto.name == "gre":
 			inGRE = true
-		case proto.name == "eth" && inGRE:
+		case proto.name == "eth" && inGRE && proto.pos >= 0:
 			return number, proto.pos, end, nil
 		}
 		if err != nil {
