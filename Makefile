@@ -5,10 +5,10 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 GO ?= go
 # Tests that make network namespaces need root; -exec runs only the test programs as root, not the compiler.
 ifneq ($(SUDO),)
-EXEC := -exec "sudo --preserve-env=PATH,CI,HOME,DOCKER_HOST,BASE,SUITE,LAB_OVS_BIN,OVS_ERSPAN_SEED,OVS_ERSPAN_SOAK"
+EXEC := -exec "sudo --preserve-env=PATH,CI,HOME,DOCKER_HOST,BASE,SUITE,LAB_OVS_BIN,LAB_PORTS,OVS_ERSPAN_SEED,OVS_ERSPAN_SOAK"
 endif
 
-.PHONY: all build demo check test test-unit test-e2e test-other-ovs test-kernel test-containers test-systemd test-systemd-kernel soak \
+.PHONY: all build demo check test test-unit test-e2e test-other-ovs test-dpdk test-kernel test-containers test-systemd test-systemd-kernel soak \
 	lint vulncheck docs bench packages setup setup-containers setup-roots try try-down clean
 
 all: build
@@ -64,8 +64,16 @@ OTHER_SUITE ?= trixie
 OTHER_TESTS ?= ^(TestCopiesOfAPipeline|TestFragments)$$
 test-other-ovs: setup-containers
 	@if bin=$$(scripts/ovs-root.sh $(OTHER_SUITE)); then \
-	  LAB_OVS_BIN=$$bin $(GO) test -race -count=1 $(EXEC) -timeout 5m -run '$(OTHER_TESTS)' ./e2e; \
+	  LAB_OVS_BIN=$$bin $(GO) test -race -count=1 -parallel $(PARALLEL) $(EXEC) -timeout 20m -run '$(OTHER_TESTS)' ./e2e; \
 	else echo "test-other-ovs: left out"; test -z "$$CI"; fi
+
+# Scenarios on ports of DPDK: an Open vSwitch built for it, without huge pages, with its driver af_packet on veth devices
+# (e2e/lab/dpdk.go). One scenario at a time: each has a thread that takes a processor. DPDK_SUITE=trixie takes that release's.
+DPDK_SUITE ?= $(shell . /etc/os-release && echo $$VERSION_CODENAME)
+DPDK_TESTS ?= ^(TestDPDK.*|TestCopiesOfAPipeline|TestRunningFlowIsCopiedFromTheFirstPacket|TestFramesAreAsOnTheSourcesWire|TestHeaderFieldsOnTheWire|TestCollectorsOfBothFamilies|TestBothFamiliesArriveAtOnce|TestUnmatched|TestMaxRate|TestHostRate|TestUnsafeMeterBites|TestVerify|TestVerifyFilters|TestVerifyFaults|TestTrace|TestTraceDestination|TestDoctor|TestSourceWithoutDevice|TestDaemonSurvivesOpenvSwitch|TestForeignStateIsUntouched)$$
+test-dpdk: setup setup-containers
+	bin=$$(scripts/ovs-root.sh $(DPDK_SUITE) dpdk) && \
+	  LAB_PORTS=dpdk LAB_OVS_BIN=$$bin $(GO) test -race -count=1 -parallel 1 $(EXEC) -timeout 30m -run '$(DPDK_TESTS)' ./e2e
 
 # Scenarios on the kernel's datapath, in a virtual machine (e2e/vm): those that are about it, and of the others those that
 # show that a session does there what it does in userspace. KERNEL_TESTS=. runs all; SUITE=trixie with that Open vSwitch.

@@ -164,7 +164,7 @@ func TestChecks(t *testing.T) {
 		{"large-mtu", OK, "GLIBC_TUNABLES", func(s *Snapshot) {
 			s.State.Bridges["br0"].Ports["vnet0"].Interfaces[0].MTU, s.KeepsMemory = 9000, true
 		}},
-		{"large-mtu", OK, "no port", func(s *Snapshot) { // what has no buffers of its own, or is the kernel's
+		{"large-mtu", OK, "no device of the kernel", func(s *Snapshot) { // what has no buffers of its own, or is the kernel's
 			s.State.Bridges["br0"].Ports["vnet0"].Interfaces[0].MTU = 3900
 			s.State.Bridges["br0"].Ports["dpdk0"] = &flows.Port{Name: "dpdk0", Interfaces: []*flows.Interface{{Name: "dpdk0", Type: "dpdk", OFPort: 5, MTU: 9000}}}
 			s.State.Bridges["br1"] = &flows.Bridge{Name: "br1", DatapathType: "system", Ports: map[string]*flows.Port{

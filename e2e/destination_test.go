@@ -48,9 +48,13 @@ func newFarEnd(t testing.TB) *farEnd {
 	f.analyzer, f.other = s.guest("an"), s.guest("other")
 	s.must(f.host2.Attach(s.ctx, f.analyzer, "br0", "analyzer0", lab.GuestIf{}))
 	s.must(f.host2.Attach(s.ctx, f.other, "br0", "vnet9", lab.GuestIf{}))
-	s.must(lab.Link(s.ctx, s.host, "br-ul", "uplink", f.host2, "br-ul", "uplink", 1600))
-	s.must(s.host.Underlay(s.ctx, "br-ul", 1600, hostAddr+"/24", hostAddr6+"/64"))
-	s.must(f.host2.Underlay(s.ctx, "br-ul", 1600, farAddr+"/24", farAddr6+"/64"))
+	mtu := 1600
+	if lab.DPDK() {
+		mtu = 1500 // the most that its driver af_packet takes
+	}
+	s.must(lab.Link(s.ctx, s.host, "br-ul", "uplink", f.host2, "br-ul", "uplink", mtu))
+	s.must(s.host.Underlay(s.ctx, "br-ul", mtu, hostAddr+"/24", hostAddr6+"/64"))
+	s.must(f.host2.Underlay(s.ctx, "br-ul", mtu, farAddr+"/24", farAddr6+"/64"))
 	return f
 }
 

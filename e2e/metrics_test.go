@@ -88,4 +88,8 @@ func TestMetricsAndHealth(t *testing.T) {
 		return err
 	}))
 	s.refused("run", "--listen", "nonsense")
+	s.refused("run", "--listen-name", "node1")
+	if said := s.refused("run", "--listen", address, "--listen-name", "node1:9475"); !strings.Contains(said, `--listen-name "node1:9475": want the name`) {
+		t.Error(said)
+	}
 }

@@ -72,7 +72,7 @@ func TestVerify(t *testing.T) {
 	for _, n := range []*lab.Node{s.a, s.b} {
 		production = append(production, s.capture(n, "eth0", anyProbe))
 	}
-	production = append(production, s.capture(s.host.Node, "vnet0", anyProbe), s.capture(s.collector, "eth0", anyProbe))
+	production = append(production, s.capture(s.host.Node, s.host.Device("vnet0"), anyProbe), s.capture(s.collector, "eth0", anyProbe))
 
 	// Nobody answers. What verify says would show the probes at the collector does.
 	text := s.ok("session", "verify", "web")

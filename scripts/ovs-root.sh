@@ -38,7 +38,7 @@ if [ ! -e "$root/ovs-bin/ovs-vswitchd" ]; then
       ;;
   esac
   packages=openvswitch-switch
-  [ "$build" != dpdk ] || packages='openvswitch-switch-dpdk,?name(^librte-net-af-packet)'
+  [ "$build" != dpdk ] || packages='openvswitch-switch-dpdk,?name(^librte-net-af-packet),?name(^librte-mempool-ring)'
   unpack "$part/root" "$suite" "$packages" "${mirror[@]}"
 
   "${sudo[@]}" mkdir "$part/root/ovs-bin"

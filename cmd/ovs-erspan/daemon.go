@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -60,18 +59,16 @@ func (a *app) daemonLog() *slog.Logger {
 	return slog.New(slog.NewJSONHandler(a.err, options))
 }
 
-func (a *app) runDaemon(ctx context.Context, listen string) error {
+func (a *app) runDaemon(ctx context.Context, at listening) error {
+	if err := at.check(); err != nil {
+		return err
+	}
 	d := &daemon{app: a, log: a.daemonLog(), ofc: openflow.New(a.rundir), sign: sign{PID: os.Getpid()}}
 	d.ctl = a.vswitchd(d.db.Load)
 	defer d.ofc.Close()
 	scraped := openflow.New(a.rundir) // a scrape must not wait for a reconcile's use of the connection
 	defer scraped.Close()
 	d.met = metrics.New(programVersion(), scraped, d.ctl)
-	if listen != "" {
-		if _, _, err := net.SplitHostPort(listen); err != nil {
-			return refuse(fmt.Errorf("--listen %q: want ADDRESS:PORT, such as 127.0.0.1:9475: %w", listen, err))
-		}
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	loop := &controller.Loop{
@@ -90,9 +87,9 @@ func (a *app) runDaemon(ctx context.Context, listen string) error {
 	d.log.Info("ovs-erspan keeps this Open vSwitch as its sessions wish", "ovs-rundir", a.rundir, "version", programVersion())
 	var life sync.WaitGroup
 	life.Go(func() { d.live(ctx) })
-	if listen != "" {
+	if at.address != "" {
 		tried, done := context.WithTimeout(ctx, time.Second) // a name may take long to look up
-		life.Go(func() { d.serve(ctx, listen, done) })
+		life.Go(func() { d.serve(ctx, at, done) })
 		<-tried.Done()
 		done()
 	}

@@ -27,9 +27,12 @@ type Host struct {
 	mu     sync.Mutex // of what follows
 	db     *Process
 	vs     *Process
+	ctl    string                // where ovs-vswitchd is asked, if not at its usual socket
 	ports  map[string]attachment // by port name
 	nets   []underlay
 	routes []hostRoute
+
+	dpdkPorts int // that were made so far, see dpdk.go
 }
 
 type attachment struct {
@@ -85,10 +88,21 @@ func (l *Lab) host(ctx context.Context, name string) (*Host, error) {
 	if err := h.StartDB(ctx); err != nil {
 		return nil, err
 	}
+	config := []any{}
+	if DPDK() {
+		n.env = append(n.env, "RUNTIME_DIRECTORY="+dpdkDir(h.runDir))
+		if config, err = dpdkConfig(); err != nil {
+			return nil, err
+		}
+		if err := os.Mkdir(dpdkDir(h.runDir), 0o755); err != nil {
+			return nil, err
+		}
+	}
 	// What ovs-ctl records of a host at its start.
 	id := sha256.Sum256([]byte(h.runDir))
 	_, err = transact(ctx, h.DBSocket(), map[string]any{"op": "insert", "table": "Open_vSwitch", "row": map[string]any{
 		"ovs_version":    version,
+		"other_config":   []any{"map", config},
 		"system_type":    "lab",
 		"system_version": "0",
 		"external_ids": []any{"map", []any{
@@ -201,7 +215,12 @@ func (h *Host) Appctl(ctx context.Context, args ...string) (string, error) {
 	if pid == 0 {
 		return "", fmt.Errorf("%s: ovs-appctl %s: ovs-vswitchd does not run", h, strings.Join(args, " "))
 	}
-	target := filepath.Join(h.runDir, fmt.Sprintf("ovs-vswitchd.%d.ctl", pid))
+	h.mu.Lock()
+	target := h.ctl
+	h.mu.Unlock()
+	if target == "" {
+		target = filepath.Join(h.runDir, fmt.Sprintf("ovs-vswitchd.%d.ctl", pid))
+	}
 	return h.tool(ctx, append([]string{"ovs-appctl", "-t", target}, args...)...)
 }
 
@@ -241,9 +260,29 @@ func (h *Host) StartVswitchd(ctx context.Context) error { return h.StartVswitchd
 
 // StartVswitchdWith is StartVswitchd with other options than a pidfile, such as --unixctl.
 func (h *Host) StartVswitchdWith(ctx context.Context, options ...string) error {
+	return h.StartVswitchdAs(ctx, VswitchdStart{Options: options})
+}
+
+// VswitchdStart is another way of starting ovs-vswitchd.
+type VswitchdStart struct {
+	Within  []string // a program that runs it, such as unshare, with its arguments
+	RunDir  string   // what its run directory is called where it runs; empty: as here
+	Options []string
+	Control string // the path of its control socket, as seen from here, where that is not the usual one
+}
+
+// StartVswitchdAs is StartVswitchd in another way.
+func (h *Host) StartVswitchdAs(ctx context.Context, as VswitchdStart) error {
 	ctx, cancel := bounded(ctx, toolTimeout)
 	defer cancel()
-	args := append([]string{"ovs-vswitchd", "unix:" + h.DBSocket(), "--log-file", "-vconsole:off"}, options...)
+	h.mu.Lock()
+	h.ctl = as.Control
+	h.mu.Unlock()
+	rundir := as.RunDir
+	if rundir == "" {
+		rundir = h.runDir
+	}
+	args := slices.Concat(as.Within, []string{"ovs-vswitchd", "unix:" + filepath.Join(rundir, "db.sock"), "--log-file", "-vconsole:off"}, as.Options)
 	if h.lab.datapath == Userspace {
 		args = append(args, "--disable-system") // the kernel's datapath is not to be asked for, nor its module loaded
 	}
@@ -253,6 +292,11 @@ func (h *Host) StartVswitchdWith(ctx context.Context, options ...string) error {
 	}
 	if err := h.WaitReady(ctx); err != nil {
 		return err
+	}
+	if DPDK() {
+		if err := h.checkDPDK(ctx); err != nil {
+			return err
+		}
 	}
 	h.mu.Lock()
 	nets, routes := slices.Clone(h.nets), slices.Clone(h.routes)

@@ -117,6 +117,13 @@ func sandbox(t *testing.T) {
 			t.Errorf("no %q in:\n%s", line, status)
 		}
 	}
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", mainPID(t)))
+	if err != nil || !regexp.MustCompile(`(?m)^Max open files +16384 +16384 `).Match(limits) {
+		t.Errorf("%v: limits:\n%s", err, limits)
+	}
+	if got := property(t, "MemoryMax"); got != "1073741824" {
+		t.Errorf("MemoryMax=%s", got)
+	}
 	mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mounts", mainPID(t)))
 	if err != nil {
 		t.Fatal(err)
