@@ -8,7 +8,7 @@ ifneq ($(SUDO),)
 EXEC := -exec "sudo --preserve-env=PATH,CI,HOME,DOCKER_HOST,BASE,SUITE,LAB_OVS_BIN,LAB_PORTS,OVS_ERSPAN_SEED,OVS_ERSPAN_SOAK"
 endif
 
-.PHONY: all build demo check test test-unit test-e2e test-other-ovs test-dpdk test-kernel test-containers test-systemd test-systemd-kernel soak \
+.PHONY: all build demo check test test-unit test-e2e test-other-ovs test-ovn test-dpdk test-kernel test-containers test-systemd test-systemd-kernel soak \
 	lint vulncheck docs bench packages setup setup-containers setup-roots try try-down clean
 
 all: build
@@ -33,10 +33,11 @@ setup-roots: setup setup-containers
 	-@scripts/kernel.sh >/dev/null
 	-@scripts/debian-root.sh >/dev/null
 	-@scripts/ovs-root.sh $(OTHER_SUITE) >/dev/null
+	-@scripts/ovs-root.sh $(OVN_SUITE) ovn >/dev/null
 
 # The parts of `make test`: a part NAME is the target test-NAME (but lint). Those of PARTS run one after another, since each
 # takes all processors; those of PARTS_BESIDE then run side by side. A new tier is added to one of the two lists.
-PARTS := lint unit e2e other-ovs
+PARTS := lint unit e2e other-ovs ovn
 PARTS_BESIDE := kernel containers systemd
 
 check: setup
@@ -66,6 +67,14 @@ test-other-ovs: setup-containers
 	@if bin=$$(scripts/ovs-root.sh $(OTHER_SUITE)); then \
 	  LAB_OVS_BIN=$$bin $(GO) test -race -count=1 -parallel $(PARALLEL) $(EXEC) -timeout 20m -run '$(OTHER_TESTS)' ./e2e; \
 	else echo "test-other-ovs: left out"; test -z "$$CI"; fi
+
+# With a real OVN: the central part, and two hosts with ovn-controller in userspace (e2e/ovn_*_test.go). Of this machine's
+# release, or of that which SUITE names; unpacked, not installed.
+OVN_SUITE = $(or $(SUITE),$(shell . /etc/os-release && echo $$VERSION_CODENAME))
+test-ovn: setup setup-containers
+	@if bin=$$(scripts/ovs-root.sh $(OVN_SUITE) ovn); then \
+	  LAB_OVS_BIN=$$bin $(GO) test -race -count=1 -parallel $(PARALLEL) $(EXEC) -timeout 30m -tags ovn -run '^TestOVN' ./e2e; \
+	else echo "test-ovn: left out"; test -z "$$CI"; fi
 
 # Scenarios on ports of DPDK: an Open vSwitch built for it, without huge pages, with its driver af_packet on veth devices
 # (e2e/lab/dpdk.go). One scenario at a time: each has a thread that takes a processor. DPDK_SUITE=trixie takes that release's.
@@ -105,6 +114,8 @@ lint:
 	$(GO) vet ./...
 	$(GO) vet -tags faults ./cmd/ovs-erspan
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	$(GO) vet -tags ovn ./e2e
+	$(GO) tool -modfile=tools/go.mod staticcheck -tags ovn ./e2e
 	$(GO) vet -tags systemd ./e2e/systemd
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags systemd ./e2e/systemd
 	cd e2e/containers && $(GO) vet ./... && $(GO) tool -modfile=../../tools/go.mod staticcheck ./...

@@ -100,15 +100,24 @@ func TestChecks(t *testing.T) {
 			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "erspan", Options: map[string]string{"remote_ip": "flow", "key": "flow"}}}}
 		}},
 		{"foreign-tunnels", Warning, "mixed up", func(s *Snapshot) { // a key of its own: both are opened
+			s.Sessions[0].Type = session.Destination
 			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "erspan", Options: map[string]string{"remote_ip": "flow", "key": "7"}}}}
 		}},
 		{"foreign-tunnels", Warning, "no longer decapsulated", func(s *Snapshot) {
 			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "gre", Options: map[string]string{}}}}
 		}},
+		{"foreign-tunnels", OK, "in the way", func(s *Snapshot) { // as OVN's mirrors have them
+			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "gre", Options: map[string]string{}}}}
+			s.State.Bridges["br0"].Mirrors = map[string]*flows.Mirror{"id": {Name: "theirs", OutputPort: "x"}}
+		}},
+		{"foreign-tunnels", OK, "in the way", func(s *Snapshot) { // nothing here receives
+			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "erspan", Options: map[string]string{"remote_ip": "192.0.2.9"}}}}
+		}},
 		{"foreign-tunnels", Warning, "receives everything", func(s *Snapshot) {
 			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "ip6erspan", Options: map[string]string{"remote_ip": "2001:db8::9"}}}}
 		}},
 		{"foreign-tunnels", Warning, "mixed up", func(s *Snapshot) {
+			s.Sessions[0].Type = session.Destination
 			s.State.Bridges["br0"].Ports["x"] = &flows.Port{Name: "x", Interfaces: []*flows.Interface{{Type: "erspan", Options: map[string]string{"remote_ip": "192.0.2.9"}}}}
 		}},
 		{"offload", Warning, "hw-offload", func(s *Snapshot) { s.State.OtherConfig["hw-offload"] = "true" }},

@@ -267,24 +267,28 @@ func checkSupport(s *Snapshot) (results []Result) {
 	return []Result{ok("ovs-vswitchd knows interface type erspan; no port of ours is there yet that would prove that the datapath can")}
 }
 
+// checkForeignTunnels looks for tunnel ports of others that ours cannot be beside, or that take what is meant for ours, or ours
+// what is meant for them. The output of a Mirror (OVN makes such ports) takes nothing: Open vSwitch drops what arrives there.
 func checkForeignTunnels(s *Snapshot) (results []Result) {
+	destinations := len(s.destinations()) > 0
 	for _, bridge := range slices.Sorted(maps.Keys(s.State.Bridges)) {
 		b := s.State.Bridges[bridge]
 		for _, port := range slices.Sorted(maps.Keys(b.Ports)) {
 			if flows.Ours(b.Ports[port].ExternalIDs) {
 				continue
 			}
+			sendsOnly := slices.ContainsFunc(slices.Collect(maps.Values(b.Mirrors)), func(m *flows.Mirror) bool { return m.OutputPort == port })
 			for _, i := range b.Ports[port].Interfaces {
 				what := fmt.Sprintf("port %s on bridge %s is of type %s", port, bridge, i.Type)
 				userspace := b.NormalDatapathType() == "netdev"
 				switch {
 				case flows.InPlaceOfOurs(b.NormalDatapathType(), i):
 					results = append(results, failure(what+" with remote_ip=flow and key=flow, and a datapath takes only one such port", "remove it, or give it local_ip=flow, another local_ip or a key"))
-				case i.Type == "gre" && userspace:
+				case i.Type == "gre" && userspace && !sendsOnly:
 					results = append(results, warning(what+": in a userspace datapath GRE is no longer decapsulated when an erspan port was registered first", "move one of the two to another host, or see that this tunnel still receives"))
-				case i.Type == "ip6erspan" && userspace:
+				case i.Type == "ip6erspan" && userspace && !sendsOnly:
 					results = append(results, warning(what+": in a userspace datapath the one of erspan and ip6erspan that was registered first receives everything", "use type erspan: it carries both families there"))
-				case i.Type == "erspan" || i.Type == "ip6erspan":
+				case destinations && (i.Type == "erspan" || i.Type == "ip6erspan"):
 					results = append(results, warning(what+" and not ours: ERSPAN that arrives for it and for destination sessions can be mixed up", "see that its remote_ip and key differ from those of your sessions"))
 				}
 			}

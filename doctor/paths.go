@@ -102,7 +102,7 @@ func checkPathMTU(s *Snapshot) []Result {
 	return s.each(func(_ session.Stored, _ *flows.Outcome, co flows.CollectorOutcome) *Result {
 		var r Result
 		switch {
-		case co.Path.MTU == 0:
+		case co.Path.MTU == 0 || co.State == session.Failed && co.Reason == flows.ReasonTunnelConflict: // nothing is sent
 			return nil
 		case co.Reason == flows.ReasonPathMTU || co.Reason == flows.ReasonSnaplenCut:
 			r = warning(fmt.Sprintf("collector %s: %s", co.Address, co.Message), "choose --snaplen auto, or raise the MTU of the underlay")

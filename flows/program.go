@@ -391,7 +391,7 @@ func (pl *planned) findCollectors(in Input, datapath string, foreign tunnelOwner
 			co.tunnel = tunnelName(&s.Session, c, datapath)
 			if foreign := foreign.sameAs(&s.Session, c, datapath); foreign != "" {
 				co.State, co.Reason, co.MaxLen = session.Failed, ReasonTunnelConflict, 0
-				co.Message = fmt.Sprintf("port %s has the same tunnel key as the one this session needs, and a datapath takes only one: remove it, or give it another local_ip", foreign)
+				co.Message = fmt.Sprintf("port %s has the same tunnel key as the one this session needs, and a datapath takes only one: give this session another session id, or remove that port", foreign)
 			} else if text := tunnelError(in.State, out.TapBridge, co.tunnel); text != "" {
 				co.State, co.Reason, co.Message = session.Failed, ReasonTunnelError, fmt.Sprintf("tunnel port %q: %s", co.tunnel, text)
 			}

@@ -27,6 +27,7 @@ type Host struct {
 	mu     sync.Mutex // of what follows
 	db     *Process
 	vs     *Process
+	ovn    *Process              // ovn-controller, see JoinOVN
 	ctl    string                // where ovs-vswitchd is asked, if not at its usual socket
 	ports  map[string]attachment // by port name
 	nets   []underlay
@@ -74,7 +75,7 @@ func (l *Lab) host(ctx context.Context, name string) (*Host, error) {
 	if longest := filepath.Join(h.runDir, "ovs-vswitchd.4194304.ctl"); len(longest) > maxSocketPath {
 		return nil, fmt.Errorf("run directory %s is too long for the path of a Unix socket: %d > %d bytes", h.runDir, len(longest), maxSocketPath)
 	}
-	n.env = []string{"OVS_RUNDIR=" + h.runDir, "OVS_LOGDIR=" + h.runDir, "OVS_DBDIR=" + h.runDir, "OVS_SYSCONFDIR=" + h.runDir}
+	n.env = dirEnv(h.runDir)
 	if err := os.Mkdir(h.runDir, 0o755); err != nil {
 		return nil, err
 	}
@@ -164,18 +165,21 @@ func (l *Lab) database(ctx context.Context) (db []byte, version string, err erro
 	return t.db, t.version, nil
 }
 
-// schemaFile is the schema that belongs to the ovsdb-tool in use, which may be of an Open vSwitch that is unpacked, not installed
-// (scripts/ovs-root.sh).
-func schemaFile() string {
-	const inPackage = "/usr/share/openvswitch/vswitch.ovsschema"
+// schemaFile is the schema that belongs to the ovsdb-tool in use.
+func schemaFile() string { return shareFile("openvswitch/vswitch.ovsschema") }
+
+// shareFile is a file of the packages' /usr/share that belongs to the ovsdb-tool in use, which may be of an Open vSwitch that is
+// unpacked, not installed (scripts/ovs-root.sh).
+func shareFile(name string) string {
+	inPackage := filepath.Join("/usr/share", name)
 	program, err := tool("ovsdb-tool")
 	if err != nil {
 		return inPackage
 	}
 	for _, share := range []string{"../usr/share", "../share"} {
-		schema := filepath.Join(filepath.Dir(program), share, "openvswitch/vswitch.ovsschema")
-		if _, err := os.Stat(schema); err == nil {
-			return schema
+		file := filepath.Join(filepath.Dir(program), share, name)
+		if _, err := os.Stat(file); err == nil {
+			return file
 		}
 	}
 	return inPackage
