@@ -91,6 +91,7 @@ func TestDoctor(t *testing.T) {
 // TestTooOldOpenVSwitch: a release on which sessions do not do what they say is refused in plain words, and told of where a session
 // is there already; stopping goes on.
 func TestTooOldOpenVSwitch(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("one", "--source", "vnet0")
 	s.vsctl("set", "open", ".", "ovs_version=2.15.0")
