@@ -224,6 +224,7 @@ var truthTable = []truthRow{
 
 // TestEveryWordIsTrue: whatever is broken, no view says what is not so.
 func TestEveryWordIsTrue(t *testing.T) {
+	t.Parallel()
 	if lab.Datapath() == lab.Kernel {
 		t.Skip("the table is of the userspace datapath")
 	}
