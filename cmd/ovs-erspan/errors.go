@@ -38,6 +38,9 @@ func withCode(code int, err error) error {
 	return &codedError{code, err}
 }
 
+// errTold marks an error that is in the daemon's log already.
+var errTold = errors.New("logged")
+
 func exitCode(err error) int {
 	var coded *codedError
 	if errors.As(err, &coded) {

@@ -47,7 +47,9 @@ func execute(ctx context.Context, args []string, in io.Reader, out, errOut io.Wr
 	if err == nil {
 		return exitInForce
 	}
-	a.printError(err)
+	if !errors.Is(err, errTold) {
+		a.printError(err)
+	}
 	return exitCode(err)
 }
 
