@@ -84,7 +84,7 @@ const (
 	// Open vSwitch cannot be asked: what is stored is shown, and nothing that could only be seen.
 	vswitchdAway = daemonKeeps + `
 		list: 3 "Pending (BridgeUnreachable)" "what is stored" !(InForce !Active
-		json: 3 tapped:null sent:null lost:null state:Pending !tapped:{
+		json: 3 tapped:null sent:null lost:null state:Pending !state:Active !tapped:{
 		show: 3 "Pending, BridgeUnreachable" !packets
 		trace, verify, plan: 1 !proven: !nothing !Active
 		doctor: 1 "FAILURE ovs-vswitchd answers" !"every next hop answers" !"row and flow"
