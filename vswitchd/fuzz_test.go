@@ -1,4 +1,4 @@
-package vswitchd_test
+package vswitchd
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ovs-erspan/ovs-erspan/vswitchd"
 )
 
 // FuzzAnswer: whatever answers at the control socket, as it is or as the result of a call, each question ends with what was
@@ -55,7 +54,7 @@ func FuzzAnswer(f *testing.F) {
 			}()
 		}
 	}()
-	client := vswitchd.Open(vswitchd.Options{RunDir: filepath.Dir(path), Control: path})
+	client := Open(Options{RunDir: filepath.Dir(path), Control: path})
 	f.Fuzz(func(t *testing.T, text []byte, raw bool) {
 		if !raw {
 			var err error
