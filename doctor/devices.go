@@ -42,7 +42,7 @@ func checkLargeMTU(s *Snapshot) []Result {
 	case !userspace:
 		return nil
 	case len(large) == 0:
-		return []Result{ok(fmt.Sprintf("no port of the userspace datapath has an MTU of %d or more", largeMTU))}
+		return []Result{ok(fmt.Sprintf("no device of the kernel that is a port of the userspace datapath has an MTU of %d or more", largeMTU))}
 	case s.KeepsMemory:
 		return []Result{ok("ports with a large MTU: " + saw + "; ovs-vswitchd was started with GLIBC_TUNABLES, so that they cost less")}
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -12,102 +11,82 @@ import (
 )
 
 func checkDatabase(s *Snapshot) []Result {
-	if s.DBError != "" {
+	switch {
+	case s.DBError != "":
 		return []Result{failure(s.DBError, "start ovsdb-server, run as a user who may open its socket, or name the right --ovs-rundir or --db")}
+	case s.State.Bridges == nil:
+		return []Result{skipped("it was not asked")}
 	}
 	return []Result{ok("connected in " + s.Rundir)}
 }
 
 func checkVswitchd(s *Snapshot) []Result {
-	if s.VswitchdError != "" {
+	switch {
+	case s.VswitchdError != "":
 		return []Result{failure(s.VswitchdError, "start ovs-vswitchd, run as a user who may open its control socket, or name that with --vswitchd-ctl: nothing can be put in force without it; what is to stop is taken out of the database also now")}
+	case s.Control == "":
+		return []Result{skipped("it was not asked")}
 	}
 	return []Result{ok("its control socket answers: " + s.Control)}
 }
 
-// version is a release of Open vSwitch.
-type version struct{ major, minor, patch int }
-
-func (v version) before(o version) bool {
-	if v.major != o.major {
-		return v.major < o.major
+// asked is the state with the version that ovs-vswitchd says itself, where it was asked; from says where it is from, "" for that.
+func (s *Snapshot) asked() (state flows.State, from string) {
+	state = s.State
+	if s.Version == "" {
+		return state, " (Open_vSwitch.ovs_version; ovs-vswitchd itself was not asked)"
 	}
-	if v.minor != o.minor {
-		return v.minor < o.minor
-	}
-	return v.patch < o.patch
-}
-
-// parseVersion reads "3.1.0" or "3.1.0-2+deb12u1".
-func parseVersion(text string) (version, bool) {
-	parts := strings.SplitN(strings.FieldsFunc(text+" ", func(r rune) bool { return r != '.' && (r < '0' || r > '9') })[0], ".", 3)
-	if len(parts) != 3 {
-		return version{}, false
-	}
-	var v version
-	for i, to := range []*int{&v.major, &v.minor, &v.patch} {
-		n, err := strconv.Atoi(strings.Trim(parts[i], "."))
-		if err != nil {
-			return version{}, false
-		}
-		*to = n
-	}
-	return v, true
-}
-
-// oldest is the oldest release whose schema has every column that is used.
-var oldest = version{2, 17, 0}
-
-func (s *Snapshot) version() (version, bool) {
-	if s.State.OVSVersion == "" {
-		return version{}, false
-	}
-	return parseVersion(s.State.OVSVersion)
+	state.OVSVersion = s.Version
+	return state, ""
 }
 
 func checkVersion(s *Snapshot) []Result {
-	v, known := s.version()
+	state, from := s.asked()
+	_, known := state.Release()
 	switch {
+	case state.OVSVersion == "":
+		return []Result{skipped("neither ovs-vswitchd nor the database tells it")}
 	case !known:
-		return []Result{warning(fmt.Sprintf("ovs_version is %q", s.State.OVSVersion), "start ovs-vswitchd with the distribution's ovs-ctl, or set Open_vSwitch.ovs_version, so that known bugs can be told")}
-	case v.before(oldest):
-		return []Result{warning("Open vSwitch "+s.State.OVSVersion, "update to 2.17 or later: older ones were never tested")}
+		return []Result{warning(fmt.Sprintf("Open vSwitch %q%s, which is no version that is known", state.OVSVersion, from), "known bugs cannot be told: compare them with your release by hand (docs/compatibility.md)")}
+	case state.TooOld() != "":
+		return []Result{failure(state.TooOld()+from, "update Open vSwitch; what is in force already stays until it is removed")}
 	}
-	return []Result{ok("Open vSwitch " + s.State.OVSVersion)}
+	return []Result{ok("Open vSwitch " + state.OVSVersion + from)}
 }
 
 // bug is a fault of Open vSwitch that matters to copies.
 type bug struct {
-	in   func(version) bool
+	in   func(flows.Release) bool
 	what string
 }
 
 // revalidatesMirrors tells whether running flows follow a mirror that came or changed by themselves.
-func revalidatesMirrors(v version) bool {
+func revalidatesMirrors(v flows.Release) bool {
 	fixed := map[[2]int]int{{3, 1}: 6, {3, 2}: 4, {3, 3}: 3}
-	if patch, ok := fixed[[2]int{v.major, v.minor}]; ok {
-		return v.patch >= patch
+	if patch, ok := fixed[[2]int{v.Major, v.Minor}]; ok {
+		return v.Patch >= patch
 	}
-	return !v.before(version{3, 4, 0})
+	return !v.Before(flows.Release{Major: 3, Minor: 4})
 }
 
-func always(version) bool { return true }
+func always(flows.Release) bool { return true }
 
-func until(fixed version) func(version) bool {
-	return func(v version) bool { return v.before(fixed) }
+func until(fixed flows.Release) func(flows.Release) bool {
+	return func(v flows.Release) bool { return v.Before(fixed) }
 }
 
 var bugs = []bug{
 	{always, "a match on tun_erspan_dir, hwid or ver takes the value as its mask (worked around: matched in registers)"},
-	{func(v version) bool { return !revalidatesMirrors(v) }, "running flows do not follow a mirror that came or changed (worked around: a touch after each change)"},
+	{func(v flows.Release) bool { return !revalidatesMirrors(v) }, "running flows do not follow a mirror that came or changed (worked around: a touch after each change)"},
 	{always, "running flows do not follow a mirror that went (worked around: a touch after each change)"},
-	{always, "a meter on a copy can drop production's packet instead (worked around: a clone that Open vSwitch cannot leave out, tested on this very one before a maximal rate is accepted)"},
-	{until(version{3, 5, 0}), "a mirrored ARP request for a dead collector can recurse without end (worked around: the guard)"},
-	{until(version{3, 1, 2}), "GRE sequence numbers can repeat under load on several cores (not worked around: receivers may report loss that is none)"},
+	{until(flows.Release{Major: 4}), "a meter on a copy can drop production's packet instead (worked around: a clone that Open vSwitch cannot leave out, tested on this very one before a maximal rate is accepted)"},
+	{until(flows.Release{Major: 3, Minor: 5}), "a mirrored ARP request for a dead collector can recurse without end (worked around: the guard)"},
+	{until(flows.Release{Major: 3, Minor: 1, Patch: 2}), "GRE sequence numbers can repeat under load on several cores (not worked around: receivers may report loss that is none)"},
 }
 
 func checkKnownBugs(s *Snapshot) []Result {
-	v, known := s.version()
+	state, _ := s.asked()
+	v, known := state.Release()
 	if !known {
 		return []Result{skipped("the version is not known")}
 	}
@@ -190,10 +169,13 @@ func checkContested(s *Snapshot) (results []Result) {
 	for _, name := range slices.Sorted(maps.Keys(s.Contested)) {
 		results = append(results, warning(s.Contested[name], "find out who does it (ovsdb-tool show-log -m tells of rows): an agent that clears what it does not know, a script, a second ovs-erspan on this Open vSwitch").of(name))
 	}
-	if len(s.Sessions) == 0 {
+	switch {
+	case len(s.Sessions) == 0:
 		return nil
+	case len(results) == 0 && (s.Daemon.PID == 0 || s.Daemon.Hung):
+		return []Result{skipped("only a daemon that runs notices it")}
 	}
-	return orOK(results, "nothing of ours is undone again and again")
+	return orOK(results, "the daemon saw nothing of ours undone again and again")
 }
 
 func checkController(s *Snapshot) (results []Result) {
@@ -261,30 +243,37 @@ func checkSupport(s *Snapshot) (results []Result) {
 	if len(results) > 0 {
 		return results
 	}
-	if len(s.Facts.IfaceTypes) > 0 && !slices.Contains(s.Facts.IfaceTypes, "erspan") {
+	switch {
+	case len(s.Facts.IfaceTypes) == 0:
+		return []Result{skipped("Open_vSwitch.iface_types is empty, and no port of ours is there that would prove it")}
+	case !slices.Contains(s.Facts.IfaceTypes, "erspan"):
 		return []Result{failure("ovs-vswitchd knows no interface type erspan", "update Open vSwitch to 2.17 or later")}
 	}
 	return []Result{ok("ovs-vswitchd knows interface type erspan; no port of ours is there yet that would prove that the datapath can")}
 }
 
+// checkForeignTunnels looks for tunnel ports of others that ours cannot be beside, or that take what is meant for ours, or ours
+// what is meant for them. The output of a Mirror (OVN makes such ports) takes nothing: Open vSwitch drops what arrives there.
 func checkForeignTunnels(s *Snapshot) (results []Result) {
+	destinations := len(s.destinations()) > 0
 	for _, bridge := range slices.Sorted(maps.Keys(s.State.Bridges)) {
 		b := s.State.Bridges[bridge]
 		for _, port := range slices.Sorted(maps.Keys(b.Ports)) {
 			if flows.Ours(b.Ports[port].ExternalIDs) {
 				continue
 			}
+			sendsOnly := slices.ContainsFunc(slices.Collect(maps.Values(b.Mirrors)), func(m *flows.Mirror) bool { return m.OutputPort == port })
 			for _, i := range b.Ports[port].Interfaces {
 				what := fmt.Sprintf("port %s on bridge %s is of type %s", port, bridge, i.Type)
 				userspace := b.NormalDatapathType() == "netdev"
 				switch {
 				case flows.InPlaceOfOurs(b.NormalDatapathType(), i):
 					results = append(results, failure(what+" with remote_ip=flow and key=flow, and a datapath takes only one such port", "remove it, or give it local_ip=flow, another local_ip or a key"))
-				case i.Type == "gre" && userspace:
+				case i.Type == "gre" && userspace && !sendsOnly:
 					results = append(results, warning(what+": in a userspace datapath GRE is no longer decapsulated when an erspan port was registered first", "move one of the two to another host, or see that this tunnel still receives"))
-				case i.Type == "ip6erspan" && userspace:
+				case i.Type == "ip6erspan" && userspace && !sendsOnly:
 					results = append(results, warning(what+": in a userspace datapath the one of erspan and ip6erspan that was registered first receives everything", "use type erspan: it carries both families there"))
-				case i.Type == "erspan" || i.Type == "ip6erspan":
+				case destinations && (i.Type == "erspan" || i.Type == "ip6erspan"):
 					results = append(results, warning(what+" and not ours: ERSPAN that arrives for it and for destination sessions can be mixed up", "see that its remote_ip and key differ from those of your sessions"))
 				}
 			}

@@ -89,48 +89,56 @@ func copied(s *scene, wire *lab.Capture) map[int]int {
 // though the flow's megaflow was there before (facts: a changed Mirror does not revalidate). And after `session remove` or
 // `disable` returned not one copy more leaves.
 func TestRunningFlowIsCopiedFromTheFirstPacket(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
-		other bool // another session stays on the same tap
+		other string // the source of another session, which stays
 		stop  []string
 	}{
-		"remove the last":             {false, []string{"session", "remove", "one"}},
-		"disable the last":            {false, []string{"session", "disable", "one"}},
-		"remove one of two on a tap":  {true, []string{"session", "remove", "one"}},
-		"disable one of two on a tap": {true, []string{"session", "disable", "one"}},
+		"remove the last":             {"", []string{"session", "remove", "one"}},
+		"disable the last":            {"", []string{"session", "disable", "one"}},
+		"remove one of two on a tap":  {"vnet0", []string{"session", "remove", "one"}},
+		"disable one of two on a tap": {"vnet0", []string{"session", "disable", "one"}},
+		"remove one of two taps":      {"vnet1", []string{"session", "remove", "one"}}, // the tap bridge stays: only a Mirror changes
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScene(t)
-			wire := s.capture(s.collector, "eth0", "proto 47")
-			st := startStream(s)
-			if tt.other {
-				s.add("other", "--source", "vnet0", "--session-id", "9")
-			}
-			s.add("one", "--source", "vnet0", "--session-id", "1")
-			added := st.sent()
-			st.waitSent(added + 100)
-			before := st.sent()
-			s.ok(tt.stop...)
-			stopped := st.sent()
-			st.waitSent(stopped + 100)
-			s.must(st.process.Kill(s.ctx))
-			s.stop(wire)
-			numbers := copied(s, wire)
-			per := 1
-			if tt.other {
-				per = 2
-			}
-			// The datagram in flight when a command returned may count for either side.
-			for n := added + 2; n < before; n++ {
-				if numbers[n] < per {
-					t.Fatalf("datagram %d, sent after add returned at %d, has %d copies", n, added, numbers[n])
-				}
-			}
-			for n := stopped + 2; n <= stopped+100; n++ {
-				if want := per - 1; numbers[n] != want {
-					t.Fatalf("datagram %d, sent after %v returned at %d, has %d copies, want %d", n, tt.stop, stopped, numbers[n], want)
-				}
-			}
+			t.Parallel()
+			newScene(t).runningFlow(tt.other, tt.stop)
 		})
+	}
+}
+
+// runningFlow adds a session to a running flow and stops it again, beside another one of this source or alone.
+func (s *scene) runningFlow(other string, stop []string) {
+	s.t.Helper()
+	wire := s.capture(s.collector, "eth0", "proto 47")
+	st := startStream(s)
+	if other != "" {
+		s.add("other", "--source", other, "--session-id", "9")
+	}
+	s.add("one", "--source", "vnet0", "--session-id", "1")
+	added := st.sent()
+	st.waitSent(added + 100)
+	before := st.sent()
+	s.ok(stop...)
+	stopped := st.sent()
+	st.waitSent(stopped + 100)
+	s.must(st.process.Kill(s.ctx))
+	s.stop(wire)
+	numbers := copied(s, wire)
+	per := 1
+	if other != "" {
+		per = 2
+	}
+	// The datagram in flight when a command returned may count for either side.
+	for n := added + 2; n < before; n++ {
+		if numbers[n] < per {
+			s.t.Fatalf("datagram %d, sent after add returned at %d, has %d copies", n, added, numbers[n])
+		}
+	}
+	for n := stopped + 2; n <= stopped+100; n++ {
+		if want := per - 1; numbers[n] != want {
+			s.t.Fatalf("datagram %d, sent after %v returned at %d, has %d copies, want %d", n, stop, stopped, numbers[n], want)
+		}
 	}
 }
 
@@ -138,6 +146,7 @@ func TestRunningFlowIsCopiedFromTheFirstPacket(t *testing.T) {
 // change and go: not one ping is lost, and every byte arrives. One after the other: beside such a transfer the userspace
 // datapath loses about ten of 1000 pings without any session.
 func TestTrafficSurvivesEveryChange(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	whileSessionsChange(s, "pings", 7, func() error {
 		r, err := lab.Ping(s.ctx, s.a, netip.MustParseAddr(addrB), lab.PingOptions{Count: 1000, Interval: 10 * time.Millisecond})

@@ -87,6 +87,7 @@ const (
 	ReasonNoNeighbor      = "NoNeighbor"
 	ReasonLinkLocal       = "LinkLocalSource"
 	ReasonOriginIgnored   = "OriginIgnored"
+	ReasonCopiesEnd       = "CopiesEndOnHost"
 	ReasonOwnAddress      = "CollectorIsOwnAddress"
 	ReasonNotOnBridge     = "UnderlayNotOnBridge"
 	ReasonPathMTU         = "PathMTUTooSmall"
@@ -191,6 +192,7 @@ func Build(in Input) Program {
 		byDatapath[datapath] = append(byDatapath[datapath], pl)
 	}
 	judgeOffload(in, p)
+	judgeRelease(in, p)
 	share := 0
 	for _, sessions := range byDatapath {
 		if slices.ContainsFunc(sessions, func(pl *planned) bool { return pl.output == nil }) {
@@ -391,7 +393,7 @@ func (pl *planned) findCollectors(in Input, datapath string, foreign tunnelOwner
 			co.tunnel = tunnelName(&s.Session, c, datapath)
 			if foreign := foreign.sameAs(&s.Session, c, datapath); foreign != "" {
 				co.State, co.Reason, co.MaxLen = session.Failed, ReasonTunnelConflict, 0
-				co.Message = fmt.Sprintf("port %s has the same tunnel key as the one this session needs, and a datapath takes only one: remove it, or give it another local_ip", foreign)
+				co.Message = fmt.Sprintf("port %s has the same tunnel key as the one this session needs, and a datapath takes only one: give this session another session id, or remove that port", foreign)
 			} else if text := tunnelError(in.State, out.TapBridge, co.tunnel); text != "" {
 				co.State, co.Reason, co.Message = session.Failed, ReasonTunnelError, fmt.Sprintf("tunnel port %q: %s", co.tunnel, text)
 			}

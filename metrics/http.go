@@ -14,7 +14,7 @@ import (
 // Handler serves /metrics, /healthz (does the daemon live) and /readyz (is what is wished in force).
 func (m *Metrics) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	mux.Handle("/metrics", &scrapes{handler: promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}), now: m.now})
 	mux.HandleFunc("/healthz", answer(m.Stuck))
 	mux.HandleFunc("/readyz", answer(m.NotReady))
 	return mux

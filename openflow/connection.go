@@ -40,6 +40,7 @@ const headerLen = 8 // version, type, length, transaction id
 // connection is an OpenFlow connection to one bridge, for one goroutine at a time.
 type connection struct {
 	net.Conn
+	version byte // of OpenFlow, that both sides agreed on
 	in      *bufio.Reader
 	xid     uint32
 	lastUse time.Time
@@ -47,11 +48,15 @@ type connection struct {
 
 // dial connects to a bridge's management socket and agrees on the version.
 func dial(ctx context.Context, socket string) (*connection, error) {
+	return dialVersion(ctx, socket, wireVersion)
+}
+
+func dialVersion(ctx context.Context, socket string, version byte) (*connection, error) {
 	conn, err := unixsocket.Dial(ctx, socket)
 	if err != nil {
 		return nil, err
 	}
-	c := &connection{Conn: conn, in: bufio.NewReaderSize(conn, 1<<16)}
+	c := &connection{Conn: conn, version: version, in: bufio.NewReaderSize(conn, 1<<16)}
 	defer c.bound(ctx)()
 	if err := c.hello(); err != nil {
 		conn.Close()
@@ -67,8 +72,8 @@ func (c *connection) bound(ctx context.Context) (release func() bool) {
 
 // hello offers exactly our version: a bitmap element (OpenFlow 1.4.1 section 7.5.1).
 func (c *connection) hello() error {
-	body := binary.BigEndian.AppendUint32([]byte{0, 1, 0, 8}, 1<<wireVersion)
-	if _, err := c.Write(message(typeHello, 0, body)); err != nil {
+	body := binary.BigEndian.AppendUint32([]byte{0, 1, 0, 8}, 1<<c.version)
+	if _, err := c.Write(c.message(typeHello, 0, body)); err != nil {
 		return err
 	}
 	m, err := c.read()
@@ -105,7 +110,7 @@ func (c *connection) read() (received, error) {
 		}
 		switch m.kind {
 		case typeEchoRequest:
-			if _, err := c.Write(message(typeEchoReply, m.xid, m.body)); err != nil {
+			if _, err := c.Write(c.message(typeEchoReply, m.xid, m.body)); err != nil {
 				return received{}, err
 			}
 		case typeError:
@@ -135,7 +140,14 @@ func (c *connection) nextXID() uint32 {
 	return c.xid
 }
 
-// message puts a message together. The caller sees to it that it is shorter than 64 kB.
+// message puts a message of the connection's version together.
+func (c *connection) message(kind byte, xid uint32, body []byte) []byte {
+	m := message(kind, xid, body)
+	m[0] = c.version
+	return m
+}
+
+// message puts a message of our version together. The caller sees to it that it is shorter than 64 kB.
 func message(kind byte, xid uint32, body []byte) []byte {
 	b := make([]byte, 0, headerLen+len(body))
 	b = append(b, wireVersion, kind)

@@ -10,8 +10,14 @@ import (
 )
 
 // TestWatch: changes by whomever are told, a touch is not, and the end of ovs-vswitchd is.
-func TestWatch(t *testing.T) {
+func TestWatch(t *testing.T) { testWatch(t, "OpenFlow10,OpenFlow13,OpenFlow14,OpenFlow15") }
+
+// TestWatchByExtension: the same where there is no OpenFlow 1.4, and so not its way of watching, which 2.17 has not at all.
+func TestWatchByExtension(t *testing.T) { testWatch(t, "OpenFlow10,OpenFlow15") }
+
+func testWatch(t *testing.T, protocols string) {
 	ctx, c, s := bridge(t)
+	s.Vsctl("set", "bridge", "br-t", "protocols="+protocols)
 	if err := c.Apply(ctx, "br-t", flows.FlowChanges{Add: []flows.Line{flows.TouchFlow().Line()}}); err != nil {
 		t.Fatal(err)
 	}
@@ -77,4 +83,16 @@ func TestWatch(t *testing.T) {
 	}
 	cancel()
 	told("the end of the watching", false)
+
+	// Only what matches is told.
+	if changes, err = c.Watch(ctx, "br-t", "in_port=5"); err != nil {
+		t.Fatal(err)
+	}
+	for _, port := range []string{"6", "5"} {
+		s.Run("ovs-ofctl", "-O", "OpenFlow15", "add-flow", "br-t", "in_port="+port+",actions=drop")
+	}
+	told("the flow of port 5", true)
+	s.Run("ovs-ofctl", "-O", "OpenFlow15", "add-flow", "br-t", "in_port=6,priority=7,actions=drop")
+	s.KillVswitchd()
+	told("the end of ovs-vswitchd, and nothing before", false)
 }

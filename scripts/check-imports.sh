@@ -19,9 +19,10 @@ controller session flows
 metrics    session flows controller
 capture    erspan session probe
 unixsocket
+httpd
 probe
 compose
-cmd/ovs-erspan erspan session flows doctor trace ovsdb openflow vswitchd underlay controller metrics capture probe compose e2e/lab
+cmd/ovs-erspan erspan session flows doctor trace ovsdb openflow vswitchd underlay controller metrics httpd capture probe compose e2e/lab
 cmd/ovs-erspan-extcap erspan session capture
 e2e/lab
 e2e/systemd

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Prints the name of a directory with the programs of another Debian or Ubuntu release's Open vSwitch, to put in front of PATH:
-# scripts/ovs-root.sh SUITE [dpdk]; dpdk is the build for DPDK, with the driver that needs no hardware. They run with their own
-# libraries, and nothing is installed: mmdebstrap unpacks the packages from this machine's package sources, in some seconds and
-# once. They are kept in $XDG_CACHE_HOME/ovs-erspan, which may be deleted.
+# scripts/ovs-root.sh SUITE [dpdk|ovn]; dpdk is the build for DPDK, with the driver that needs no hardware; with ovn, that
+# release's OVN is there too. They run with their own libraries, and nothing is installed: mmdebstrap unpacks the packages from
+# this machine's package sources, in some seconds and once. They are kept in $XDG_CACHE_HOME/ovs-erspan, which may be deleted.
 set -euo pipefail
 
-suite=${1:?scripts/ovs-root.sh SUITE [dpdk], such as trixie}
+suite=${1:?scripts/ovs-root.sh SUITE [dpdk|ovn], such as trixie}
 build=${2:-}
 cache=${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/ovs-erspan
 root=$cache/ovs-root-$suite${build:+-$build}
@@ -38,7 +38,8 @@ if [ ! -e "$root/ovs-bin/ovs-vswitchd" ]; then
       ;;
   esac
   packages=openvswitch-switch
-  [ "$build" != dpdk ] || packages='openvswitch-switch-dpdk,?name(^librte-net-af-packet)'
+  [ "$build" != ovn ] || packages+=,ovn-central,ovn-host
+  [ "$build" != dpdk ] || packages='openvswitch-switch-dpdk,?name(^librte-net-af-packet),?name(^librte-mempool-ring)'
   unpack "$part/root" "$suite" "$packages" "${mirror[@]}"
 
   "${sudo[@]}" mkdir "$part/root/ovs-bin"
@@ -56,7 +57,9 @@ if [ ! -e "$root/ovs-bin/ovs-vswitchd" ]; then
   done
   argv0=yes
   "$part/root/$loader" --help 2>&1 | grep -q argv0 || argv0='' # since glibc 2.33
-  for name in ovs-vswitchd ovsdb-server ovsdb-client ovsdb-tool ovs-vsctl ovs-ofctl ovs-appctl ovs-dpctl; do
+  programs=(ovs-vswitchd ovsdb-server ovsdb-client ovsdb-tool ovs-vsctl ovs-ofctl ovs-appctl ovs-dpctl)
+  [ "$build" != ovn ] || programs+=(ovn-northd ovn-nbctl ovn-sbctl ovn-controller ovn-appctl)
+  for name in "${programs[@]}"; do
     # In Debian's package ovs-vswitchd is an alternative, which stands elsewhere.
     program=
     [ -z "$build" ] || program=$(first -name "$name-$build" -type f -perm /100)

@@ -58,6 +58,20 @@ type Status struct {
 	Effective *Effective `json:"effective,omitempty"`
 	// Used is what of MaxPackets and MaxBytes is used up, of sessions that have them.
 	Used *Used `json:"used,omitempty"`
+	// Counted is what a stopped session had counted; nil while it runs, and where that is not known.
+	Counted *Counted `json:"counted,omitempty"`
+}
+
+// Counted is what a session had counted when it was stopped.
+type Counted struct {
+	Until  time.Time         `json:"until"`
+	Stages map[string]Counts `json:"stages"` // by the stages' names, such as "sent"
+}
+
+// Counts are packets, and the bytes of their frames before any cut.
+type Counts struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
 }
 
 // CollectorStatus is the state of the copies to one collector.
@@ -72,6 +86,19 @@ type CollectorStatus struct {
 	// Origin and Device are where the copies leave from.
 	Origin string `json:"origin,omitempty"`
 	Device string `json:"device,omitempty"`
+	// Lost is what of the copies that were sent to it is known to be lost; nil where nothing is.
+	Lost *Loss `json:"lost,omitempty"`
+}
+
+// Loss is copies that were sent and are known to be lost, as the daemon counted them.
+type Loss struct {
+	Packets uint64    `json:"packets"`
+	Bytes   uint64    `json:"bytes"`
+	Since   time.Time `json:"since"`
+	// Counting tells that copies are being lost: what is sent beyond SentPackets and SentBytes is lost too, and not counted yet.
+	Counting    bool   `json:"counting,omitempty"`
+	SentPackets uint64 `json:"sentPackets,omitempty"`
+	SentBytes   uint64 `json:"sentBytes,omitempty"`
 }
 
 // Effective is what a session's defaults turned into.

@@ -48,11 +48,17 @@ func (c *Client) find(ctx context.Context) (path string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("ovs-vswitchd is not running, or this is not its run directory (--ovs-rundir, $OVS_RUNDIR): %w", err)
 	}
-	server, mgmt := c.server(ctx, known.Bridges)
+	server, mgmt, greeted := c.server(ctx, known.Bridges)
+	defer func() {
+		select {
+		case <-greeted:
+		case <-ctx.Done():
+		}
+	}()
 	// Sockets with a usual name come first: others may be somebody's who minds.
 	var seen []candidate
 	for _, paths := range [][]string{usual, others} {
-		asked := connectAll(ctx, paths, server)
+		asked := connectAll(ctx, paths, server, known.Bridges)
 		seen = append(seen, asked...)
 		if server != 0 {
 			asked = slices.DeleteFunc(slices.Clone(asked), func(s candidate) bool { return s.pid != server })
@@ -135,8 +141,10 @@ func (c *Client) sockets(known Known) (usual, others []string, err error) {
 }
 
 // server is the process that serves the bridges, by the first OpenFlow socket that somebody listens at; 0 where none is
-// there, or where its process cannot be seen from here.
-func (c *Client) server(ctx context.Context, bridges []string) (pid int, mgmt string) {
+// there, or where its process cannot be seen from here. Who leaves without OpenFlow's greeting is a warning in ovs-vswitchd's
+// log: greeted is closed when that has been said and answered.
+func (c *Client) server(ctx context.Context, bridges []string) (pid int, mgmt string, greeted <-chan struct{}) {
+	done := make(chan struct{})
 	for _, bridge := range bridges {
 		path := filepath.Join(c.rundir, bridge+".mgmt")
 		conn, err := unixsocket.Dial(ctx, path)
@@ -145,21 +153,22 @@ func (c *Client) server(ctx context.Context, bridges []string) (pid int, mgmt st
 		}
 		pid = unixsocket.Peer(conn)
 		go func() {
-			// Who leaves without OpenFlow's greeting is a warning in ovs-vswitchd's log.
+			defer close(done)
 			defer conn.Close()
 			_ = conn.SetDeadline(time.Now().Add(askTime))
 			if _, err := conn.Write([]byte{6, 0, 0, 8, 0, 0, 0, 0}); err == nil { // OFPT_HELLO, any version up to 1.5
 				_, _ = io.ReadAtLeast(conn, make([]byte, 64), 8)
 			}
 		}()
-		return pid, path
+		return pid, path, done
 	}
-	return 0, ""
+	close(done)
+	return 0, "", done
 }
 
 // connectAll connects to the candidates side by side, and asks those that may be of the process, or all where it is not
 // known and more than its number has to tell.
-func connectAll(ctx context.Context, paths []string, server int) []candidate {
+func connectAll(ctx context.Context, paths []string, server int, bridges []string) []candidate {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	all := make([]candidate, len(paths))
@@ -189,7 +198,7 @@ func connectAll(ctx context.Context, paths []string, server int) []candidate {
 		}
 		asked++
 		go func() {
-			serves, said := conn.whoIsIt(ctx)
+			serves, said := conn.whoIsIt(ctx, bridges)
 			answers <- answer{i, serves, said}
 		}()
 	}
@@ -219,8 +228,9 @@ func usualName(name string) bool {
 }
 
 // whoIsIt tells whether an ovs-vswitchd that works answers. One that is idle, because another one serves the database,
-// has no datapath layer yet, and no command upcall/show.
-func (c *connection) whoIsIt(ctx context.Context) (serves bool, said string) {
+// has no datapath layer yet, and no command upcall/show. One whose bridges are all others than the database's is another's; one
+// without any may have just begun.
+func (c *connection) whoIsIt(ctx context.Context, bridges []string) (serves bool, said string) {
 	version, err := c.call(ctx, "version")
 	switch {
 	case ctx.Err() != nil:
@@ -233,6 +243,11 @@ func (c *connection) whoIsIt(ctx context.Context) (serves bool, said string) {
 	}
 	if _, err := c.call(ctx, "upcall/show"); err != nil {
 		return false, "is an ovs-vswitchd that serves no bridge"
+	}
+	list, err := c.call(ctx, "ofproto/list")
+	has := strings.Fields(list)
+	if err == nil && len(has) > 0 && len(bridges) > 0 && !slices.ContainsFunc(has, func(b string) bool { return slices.Contains(bridges, b) }) {
+		return false, "is the ovs-vswitchd of other bridges (" + strings.Join(has, ", ") + ")"
 	}
 	return true, "is ovs-vswitchd"
 }

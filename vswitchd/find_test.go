@@ -22,6 +22,14 @@ func works(r request) map[string]any {
 	return map[string]any{"result": nil, "error": "no such command"}
 }
 
+// another is of another database, and has its own bridge.
+func another(r request) map[string]any {
+	if r.Method == "ofproto/list" {
+		return result("br9\n")
+	}
+	return works(r)
+}
+
 func idle(r request) map[string]any {
 	if r.Method == "version" {
 		return result("ovs-vswitchd (Open vSwitch) 3.1.0\n")
@@ -63,6 +71,9 @@ func TestFind(t *testing.T) {
 		"two that work": {at: sockets{"one": works, "two": works}, fault: []string{"2 sockets", "one, two", "--vswitchd-ctl"}},
 		"only an idle one": {at: sockets{"ovs-vswitchd.7.ctl": idle, "ovsdb-server.1.ctl": database, "br0.snoop": works},
 			fault: []string{"not running", "ovs-vswitchd.7.ctl: is an ovs-vswitchd that serves no bridge", "--vswitchd-ctl"}},
+		"only another's": {at: sockets{"ovs-vswitchd.7.ctl": another}, options: vswitchd.Options{Known: func() vswitchd.Known { return vswitchd.Known{Bridges: []string{"br0"}} }},
+			fault: []string{"not running", "ovs-vswitchd.7.ctl: is the ovs-vswitchd of other bridges (br9)"}},
+		"another's beside":     {at: sockets{"ovs-vswitchd.7.ctl": another, "ovs-vswitchd.8.ctl": works}, options: vswitchd.Options{Known: func() vswitchd.Known { return vswitchd.Known{Bridges: []string{"br0"}} }}},
 		"none":                 {fault: []string{"not running", "--vswitchd-ctl"}},
 		"named, and not there": {options: vswitchd.Options{Control: "nowhere"}, fault: []string{"not running", "nowhere"}},
 	} {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -32,6 +31,7 @@ type daemon struct {
 	db   atomic.Pointer[ovsdb.DB] // as it was connected last
 	met  *metrics.Metrics
 	lock *lock // nil until the run directory is there and the lock is ours
+	lost *controller.Ledger
 
 	mu   sync.Mutex // of what follows
 	sign sign
@@ -60,18 +60,16 @@ func (a *app) daemonLog() *slog.Logger {
 	return slog.New(slog.NewJSONHandler(a.err, options))
 }
 
-func (a *app) runDaemon(ctx context.Context, listen string) error {
-	d := &daemon{app: a, log: a.daemonLog(), ofc: openflow.New(a.rundir), sign: sign{PID: os.Getpid()}}
+func (a *app) runDaemon(ctx context.Context, at listening) error {
+	if err := at.check(); err != nil {
+		return err
+	}
+	d := &daemon{app: a, log: a.daemonLog(), ofc: openflow.New(a.rundir), lost: &controller.Ledger{}, sign: sign{PID: os.Getpid(), Watching: time.Now().UTC().Truncate(time.Second)}}
 	d.ctl = a.vswitchd(d.db.Load)
 	defer d.ofc.Close()
 	scraped := openflow.New(a.rundir) // a scrape must not wait for a reconcile's use of the connection
 	defer scraped.Close()
-	d.met = metrics.New(programVersion(), scraped, d.ctl)
-	if listen != "" {
-		if _, _, err := net.SplitHostPort(listen); err != nil {
-			return refuse(fmt.Errorf("--listen %q: want ADDRESS:PORT, such as 127.0.0.1:9475: %w", listen, err))
-		}
-	}
+	d.met = metrics.New(programVersion(), scraped, d.ctl, d.lost)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	loop := &controller.Loop{
@@ -89,24 +87,31 @@ func (a *app) runDaemon(ctx context.Context, listen string) error {
 	}
 	d.log.Info("ovs-erspan keeps this Open vSwitch as its sessions wish", "ovs-rundir", a.rundir, "version", programVersion())
 	var life sync.WaitGroup
-	life.Go(func() { d.live(ctx) })
-	if listen != "" {
+	life.Go(func() { d.live(ctx, cancel) })
+	if at.address != "" {
 		tried, done := context.WithTimeout(ctx, time.Second) // a name may take long to look up
-		life.Go(func() { d.serve(ctx, listen, done) })
+		life.Go(func() { d.serve(ctx, at, done) })
 		<-tried.Done()
 		done()
 	}
 	d.notify(ctx, &life)
 	loop.Run(ctx)
 	life.Wait()
-	if err := context.Cause(ctx); errors.Is(err, errSecondDaemon) {
+	switch err := context.Cause(ctx); {
+	case errors.Is(err, errSecondDaemon):
 		return err
+	case errors.Is(err, errVanished):
+		d.log.Warn("ends, to be started again; what is programmed stays in force", "error", err)
+		return fmt.Errorf("%w: %w", errTold, err)
 	}
 	d.log.Info("ends; what is programmed stays in force")
 	return nil
 }
 
-var errSecondDaemon = errors.New("another daemon is at work")
+var (
+	errSecondDaemon = errors.New("another daemon is at work")
+	errVanished     = errors.New("the directory was removed, and one that is made anew cannot be seen from here")
+)
 
 // connect takes the lock, which stays with the daemon, and opens the database.
 func (d *daemon) connect(ctx context.Context) (*controller.Connection, error) {
@@ -133,7 +138,7 @@ func (d *daemon) connect(ctx context.Context) (*controller.Connection, error) {
 	}
 	d.db.Store(db)
 	c := newController(db, d.ofc, d.ctl)
-	c.Log = d.log
+	c.Log, c.Ledger = d.log, d.lost
 	return &controller.Connection{Controller: c, Changed: db.Changed(), Done: db.Done(), Close: db.Close}, nil
 }
 
@@ -174,11 +179,14 @@ func (d *daemon) observe(e controller.Event) {
 	d.write()
 }
 
-// live gives signs of life until ctx is done.
-func (d *daemon) live(ctx context.Context) {
+// live gives signs of life until ctx is done, and ends the daemon when its directory is not Open vSwitch's any more.
+func (d *daemon) live(ctx context.Context, end context.CancelCauseFunc) {
 	tick := time.NewTicker(lifeInterval)
 	defer tick.Stop()
 	for {
+		if vanished(d.app.rundir) {
+			end(fmt.Errorf("%s: %w", d.app.rundir, errVanished))
+		}
 		d.mu.Lock()
 		d.write()
 		d.mu.Unlock()

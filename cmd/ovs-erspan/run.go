@@ -15,7 +15,7 @@ import (
 func newRunCommand(a *app) *cobra.Command {
 	var (
 		once, dryRun bool
-		listen       string
+		at           listening
 	)
 	cmd := &cobra.Command{
 		Use:   "run",
@@ -34,7 +34,7 @@ With --once: reconcile once and end.`,
 				return refuse(fmt.Errorf("run: --dry-run goes with --once"))
 			}
 			if !once {
-				return a.runDaemon(cmd.Context(), listen)
+				return a.runDaemon(cmd.Context(), at)
 			}
 			if dryRun {
 				return a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
@@ -45,10 +45,13 @@ With --once: reconcile once and end.`,
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "reconcile once and end")
-	cmd.Flags().StringVar(&listen, "listen", "", "serve /metrics, /healthz and /readyz over HTTP on this `address`, such as 127.0.0.1:9475 (default: do not)")
+	cmd.Flags().StringVar(&at.address, "listen", "", "serve /metrics, /healthz and /readyz over HTTP on this `address`, such as 127.0.0.1:9475 (default: do not)")
+	cmd.Flags().Var(&at.names, "listen-name", "a `name` that --listen is asked under, besides addresses, localhost and this host's own name")
 	dryRunFlag(cmd, &dryRun)
 	cmd.MarkFlagsMutuallyExclusive("once", "listen")
+	cmd.MarkFlagsMutuallyExclusive("once", "listen-name")
 	must(cmd.RegisterFlagCompletionFunc("listen", cobra.FixedCompletions([]string{"127.0.0.1:9475"}, cobra.ShellCompDirectiveNoFileComp)))
+	must(cmd.RegisterFlagCompletionFunc("listen-name", cobra.NoFileCompletions))
 	return cmd
 }
 

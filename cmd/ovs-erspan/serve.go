@@ -6,19 +6,54 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/ovs-erspan/ovs-erspan/httpd"
+	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
 // listenRetry is how often a port that is taken is tried.
 const listenRetry = 5 * time.Second
 
+// listening is where the daemon serves metrics and health, and as whom.
+type listening struct {
+	address string // "": nowhere
+	names   commaList
+}
+
+func (l listening) check() error {
+	if l.address == "" {
+		if len(l.names) > 0 {
+			return refuse(errors.New("run: --listen-name goes with --listen"))
+		}
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(l.address); err != nil {
+		return refuse(fmt.Errorf("--listen %q: want ADDRESS:PORT, such as 127.0.0.1:9475: %w", l.address, err))
+	}
+	for _, name := range l.names {
+		if err := httpd.CheckName(name); err != nil {
+			return refuse(fmt.Errorf("--listen-name %s: %w", session.Quote(name), err))
+		}
+	}
+	return nil
+}
+
+// hosts are the names that it may be asked under.
+func (l listening) hosts() []string {
+	host, _, _ := net.SplitHostPort(l.address) // was checked
+	return append(slices.Clone([]string(l.names)), host)
+}
+
 // serve serves metrics and health until ctx is done. A port that is taken is no reason to leave sessions alone: it is
 // told of, and tried again. It calls tried when it is known whether the port can be had.
-func (d *daemon) serve(ctx context.Context, address string, tried func()) {
-	server := &http.Server{Handler: d.met.Handler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 14}
+func (d *daemon) serve(ctx context.Context, at listening, tried func()) {
+	address := at.address
+	server := httpd.New(d.met.Handler(), at.hosts(), d.log)
 	defer context.AfterFunc(ctx, func() { server.Close() })()
 	told := false
 	for ctx.Err() == nil {

@@ -27,9 +27,13 @@ type Host struct {
 	mu     sync.Mutex // of what follows
 	db     *Process
 	vs     *Process
+	ovn    *Process              // ovn-controller, see JoinOVN
+	ctl    string                // where ovs-vswitchd is asked, if not at its usual socket
 	ports  map[string]attachment // by port name
 	nets   []underlay
 	routes []hostRoute
+
+	dpdkPorts int // that were made so far, see dpdk.go
 }
 
 type attachment struct {
@@ -71,7 +75,7 @@ func (l *Lab) host(ctx context.Context, name string) (*Host, error) {
 	if longest := filepath.Join(h.runDir, "ovs-vswitchd.4194304.ctl"); len(longest) > maxSocketPath {
 		return nil, fmt.Errorf("run directory %s is too long for the path of a Unix socket: %d > %d bytes", h.runDir, len(longest), maxSocketPath)
 	}
-	n.env = []string{"OVS_RUNDIR=" + h.runDir, "OVS_LOGDIR=" + h.runDir, "OVS_DBDIR=" + h.runDir, "OVS_SYSCONFDIR=" + h.runDir}
+	n.env = dirEnv(h.runDir)
 	if err := os.Mkdir(h.runDir, 0o755); err != nil {
 		return nil, err
 	}
@@ -85,10 +89,21 @@ func (l *Lab) host(ctx context.Context, name string) (*Host, error) {
 	if err := h.StartDB(ctx); err != nil {
 		return nil, err
 	}
+	config := []any{}
+	if DPDK() {
+		n.env = append(n.env, "RUNTIME_DIRECTORY="+dpdkDir(h.runDir))
+		if config, err = dpdkConfig(); err != nil {
+			return nil, err
+		}
+		if err := os.Mkdir(dpdkDir(h.runDir), 0o755); err != nil {
+			return nil, err
+		}
+	}
 	// What ovs-ctl records of a host at its start.
 	id := sha256.Sum256([]byte(h.runDir))
 	_, err = transact(ctx, h.DBSocket(), map[string]any{"op": "insert", "table": "Open_vSwitch", "row": map[string]any{
 		"ovs_version":    version,
+		"other_config":   []any{"map", config},
 		"system_type":    "lab",
 		"system_version": "0",
 		"external_ids": []any{"map", []any{
@@ -103,13 +118,28 @@ func (l *Lab) host(ctx context.Context, name string) (*Host, error) {
 	return h, h.StartVswitchd(ctx)
 }
 
-// database returns an empty Open_vSwitch database and the version of this machine's OVS, made once per lab.
+// template is an empty Open_vSwitch database and the version of Open vSwitch, which all labs of a process have in common: each
+// is what the programs say that PATH finds.
+var template struct {
+	sync.Mutex
+	program string // ovs-vswitchd
+	db      []byte
+	version string
+}
+
+// database returns the template, made where there is none yet.
 func (l *Lab) database(ctx context.Context) (db []byte, version string, err error) {
-	t := &l.template
-	t.Do(func() {
+	t := &template
+	t.Lock()
+	defer t.Unlock()
+	program, err := tool("ovs-vswitchd")
+	if err != nil {
+		return nil, "", err
+	}
+	if t.program != program {
 		ctx, cancel := bounded(ctx, toolTimeout)
 		defer cancel()
-		t.err = func() error {
+		err := func() error {
 			file := filepath.Join(l.dir, "template.db")
 			if _, _, err := l.run(ctx, nil, "lab", nil, Command{Args: []string{"ovsdb-tool", "create", file, schemaFile()}}); err != nil {
 				return fmt.Errorf("make a database: %w", err)
@@ -125,24 +155,31 @@ func (l *Lab) database(ctx context.Context) (db []byte, version string, err erro
 			// "ovs-vswitchd (Open vSwitch) 3.1.0"
 			first, _, _ := strings.Cut(out, "\n")
 			t.version = first[strings.LastIndex(first, " ")+1:]
+			t.program = program
 			return nil
 		}()
-	})
-	return t.db, t.version, t.err
+		if err != nil {
+			return nil, "", err
+		}
+	}
+	return t.db, t.version, nil
 }
 
-// schemaFile is the schema that belongs to the ovsdb-tool in use, which may be of an Open vSwitch that is unpacked, not installed
-// (scripts/ovs-root.sh).
-func schemaFile() string {
-	const inPackage = "/usr/share/openvswitch/vswitch.ovsschema"
+// schemaFile is the schema that belongs to the ovsdb-tool in use.
+func schemaFile() string { return shareFile("openvswitch/vswitch.ovsschema") }
+
+// shareFile is a file of the packages' /usr/share that belongs to the ovsdb-tool in use, which may be of an Open vSwitch that is
+// unpacked, not installed (scripts/ovs-root.sh).
+func shareFile(name string) string {
+	inPackage := filepath.Join("/usr/share", name)
 	program, err := tool("ovsdb-tool")
 	if err != nil {
 		return inPackage
 	}
 	for _, share := range []string{"../usr/share", "../share"} {
-		schema := filepath.Join(filepath.Dir(program), share, "openvswitch/vswitch.ovsschema")
-		if _, err := os.Stat(schema); err == nil {
-			return schema
+		file := filepath.Join(filepath.Dir(program), share, name)
+		if _, err := os.Stat(file); err == nil {
+			return file
 		}
 	}
 	return inPackage
@@ -182,7 +219,12 @@ func (h *Host) Appctl(ctx context.Context, args ...string) (string, error) {
 	if pid == 0 {
 		return "", fmt.Errorf("%s: ovs-appctl %s: ovs-vswitchd does not run", h, strings.Join(args, " "))
 	}
-	target := filepath.Join(h.runDir, fmt.Sprintf("ovs-vswitchd.%d.ctl", pid))
+	h.mu.Lock()
+	target := h.ctl
+	h.mu.Unlock()
+	if target == "" {
+		target = filepath.Join(h.runDir, fmt.Sprintf("ovs-vswitchd.%d.ctl", pid))
+	}
 	return h.tool(ctx, append([]string{"ovs-appctl", "-t", target}, args...)...)
 }
 
@@ -222,9 +264,29 @@ func (h *Host) StartVswitchd(ctx context.Context) error { return h.StartVswitchd
 
 // StartVswitchdWith is StartVswitchd with other options than a pidfile, such as --unixctl.
 func (h *Host) StartVswitchdWith(ctx context.Context, options ...string) error {
+	return h.StartVswitchdAs(ctx, VswitchdStart{Options: options})
+}
+
+// VswitchdStart is another way of starting ovs-vswitchd.
+type VswitchdStart struct {
+	Within  []string // a program that runs it, such as unshare, with its arguments
+	RunDir  string   // what its run directory is called where it runs; empty: as here
+	Options []string
+	Control string // the path of its control socket, as seen from here, where that is not the usual one
+}
+
+// StartVswitchdAs is StartVswitchd in another way.
+func (h *Host) StartVswitchdAs(ctx context.Context, as VswitchdStart) error {
 	ctx, cancel := bounded(ctx, toolTimeout)
 	defer cancel()
-	args := append([]string{"ovs-vswitchd", "unix:" + h.DBSocket(), "--log-file", "-vconsole:off"}, options...)
+	h.mu.Lock()
+	h.ctl = as.Control
+	h.mu.Unlock()
+	rundir := as.RunDir
+	if rundir == "" {
+		rundir = h.runDir
+	}
+	args := slices.Concat(as.Within, []string{"ovs-vswitchd", "unix:" + filepath.Join(rundir, "db.sock"), "--log-file", "-vconsole:off"}, as.Options)
 	if h.lab.datapath == Userspace {
 		args = append(args, "--disable-system") // the kernel's datapath is not to be asked for, nor its module loaded
 	}
@@ -234,6 +296,11 @@ func (h *Host) StartVswitchdWith(ctx context.Context, options ...string) error {
 	}
 	if err := h.WaitReady(ctx); err != nil {
 		return err
+	}
+	if DPDK() {
+		if err := h.checkDPDK(ctx); err != nil {
+			return err
+		}
 	}
 	h.mu.Lock()
 	nets, routes := slices.Clone(h.nets), slices.Clone(h.routes)

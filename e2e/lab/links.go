@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // GuestIf says how a guest is attached to a bridge.
@@ -45,7 +44,7 @@ func (h *Host) Attach(ctx context.Context, guest *Node, bridge, port string, g G
 }
 
 func (h *Host) attach(ctx context.Context, guest *Node, bridge, port string, g GuestIf) error {
-	if err := h.lab.veth(ctx, end{node: h.Node, dev: port, offloads: g.Offloads}, end{node: guest, dev: g.Dev, mac: g.MAC, addrs: g.Addrs, offloads: g.Offloads}, g.MTU); err != nil {
+	if err := h.lab.veth(ctx, end{node: h.Node, dev: h.Device(port), offloads: g.Offloads}, end{node: guest, dev: g.Dev, mac: g.MAC, addrs: g.Addrs, offloads: g.Offloads}, g.MTU); err != nil {
 		return err
 	}
 	args := []string{"add-port", bridge, port}
@@ -58,14 +57,15 @@ func (h *Host) attach(ctx context.Context, guest *Node, bridge, port string, g G
 	if g.VLANMode != "" {
 		args = append(args, "vlan_mode="+g.VLANMode)
 	}
-	if len(g.ExternalIDs) > 0 || g.OFPort != 0 {
-		args = append(args, "--", "set", "interface", port)
-	}
+	settings := h.interfaceOf(port, g.MTU)
 	for _, k := range slices.Sorted(maps.Keys(g.ExternalIDs)) {
-		args = append(args, fmt.Sprintf("external_ids:%s=%s", strconv.Quote(k), strconv.Quote(g.ExternalIDs[k])))
+		settings = append(settings, fmt.Sprintf("external_ids:%s=%s", strconv.Quote(k), strconv.Quote(g.ExternalIDs[k])))
 	}
 	if g.OFPort != 0 {
-		args = append(args, "ofport_request="+strconv.Itoa(g.OFPort))
+		settings = append(settings, "ofport_request="+strconv.Itoa(g.OFPort))
+	}
+	if len(settings) > 0 {
+		args = append(append(args, "--", "set", "interface", port), settings...)
 	}
 	return h.addPort(ctx, port, args, attachment{bridge: bridge, peer: guest, dev: g.Dev})
 }
@@ -80,7 +80,7 @@ func (h *Host) addPort(ctx context.Context, port string, args []string, a attach
 		err = h.catchUp(ctx) // see WaitReady
 	}
 	if err != nil {
-		return errors.Join(err, h.ip(context.WithoutCancel(ctx), "link del "+port))
+		return errors.Join(err, h.ip(context.WithoutCancel(ctx), "link del "+h.Device(port)))
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -108,7 +108,7 @@ func (h *Host) Detach(ctx context.Context, port string) error {
 			return fmt.Errorf("detach port %q: %w", port, err)
 		}
 	}
-	if err := h.ip(ctx, "link del "+port); err != nil {
+	if err := h.ip(ctx, "link del "+h.Device(port)); err != nil {
 		return fmt.Errorf("detach port %q: %w", port, err)
 	}
 	a.peer.mu.Lock()
@@ -171,7 +171,7 @@ func Connect(ctx context.Context, a *Node, aIf NodeIf, b *Node, bIf NodeIf, mtu 
 
 // Link puts a cable between bridges of two hosts; each end is a port of its bridge. MTU 0 is 1500.
 func Link(ctx context.Context, a *Host, bridgeA, portA string, b *Host, bridgeB, portB string, mtu int) error {
-	err := a.lab.veth(ctx, end{node: a.Node, dev: portA}, end{node: b.Node, dev: portB}, mtu)
+	err := a.lab.veth(ctx, end{node: a.Node, dev: a.Device(portA)}, end{node: b.Node, dev: b.Device(portB)}, mtu)
 	if err != nil {
 		return fmt.Errorf("link %s and %s: %w", a, b, err)
 	}
@@ -179,7 +179,11 @@ func Link(ctx context.Context, a *Host, bridgeA, portA string, b *Host, bridgeB,
 		h, peer           *Host
 		bridge, port, dev string
 	}{{a, b, bridgeA, portA, portB}, {b, a, bridgeB, portB, portA}} {
-		err := e.h.addPort(ctx, e.port, []string{"add-port", e.bridge, e.port}, attachment{bridge: e.bridge, peer: e.peer.Node, dev: e.dev, far: e.peer})
+		args := []string{"add-port", e.bridge, e.port}
+		if settings := e.h.interfaceOf(e.port, mtu); len(settings) > 0 {
+			args = append(append(args, "--", "set", "interface", e.port), settings...)
+		}
+		err := e.h.addPort(ctx, e.port, args, attachment{bridge: e.bridge, peer: e.peer.Node, dev: e.dev, far: e.peer})
 		if err != nil {
 			return fmt.Errorf("link %s and %s: %w", a, b, err)
 		}
@@ -281,7 +285,7 @@ func (h *Host) waitRoute(ctx context.Context, prefix netip.Prefix, dev string) e
 // Neighbor makes ovs-vswitchd learn the hardware address of a directly reachable collector or gateway, and waits until
 // it has: in userspace the first packet to an unknown neighbour is lost. It learns only while it has a tunnel port.
 func (h *Host) Neighbor(ctx context.Context, addr netip.Addr) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := bounded(ctx, toolTimeout)
 	defer cancel()
 	return Until(ctx, fmt.Sprintf("ovs-vswitchd of %s knows the neighbour %s", h, addr), func(ctx context.Context) error {
 		if _, err := Ping(ctx, h.Node, addr, PingOptions{Count: 1}); err != nil {
