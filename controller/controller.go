@@ -32,6 +32,8 @@ type DB interface {
 	// Proofs are what self-tests of meters found, by datapath type, and Prove keeps one.
 	Proofs() (map[string]flows.Proof, error)
 	Prove(ctx context.Context, datapath string, proof flows.Proof) error
+	// Links are the states of interfaces, by name.
+	Links(ctx context.Context, interfaces []string) (map[string]flows.Link, error)
 }
 
 // OpenFlow moves flows to and from bridges (package openflow).
@@ -69,6 +71,8 @@ type Vswitchd interface {
 	Routes(ctx context.Context, to []netip.Addr) (map[netip.Addr]flows.Route, error)
 	// TunnelSource is the address that a native tunnel would send from, invalid where that is not known.
 	TunnelSource(ctx context.Context, bridge, actions string) (netip.Addr, error)
+	// Leaving tells what becomes of the copies of each way out.
+	Leaving(ctx context.Context, ways []flows.WayOut) (map[flows.WayOut]flows.Leaving, error)
 	// Neighbors by the bridge that they are reached through.
 	Neighbors(ctx context.Context) (map[string]map[netip.Addr]bool, error)
 }
@@ -111,6 +115,8 @@ type Controller struct {
 	// RouteHold is for how long what is programmed for a collector stays when the route to it goes: a network that comes
 	// and goes, as it does when ovs-vswitchd restarts, should not tear sessions down. 0: not at all.
 	RouteHold time.Duration
+	// Ledger, where set, counts lost copies. Only a daemon looks often enough to have one.
+	Ledger *Ledger
 
 	disputes   sync.Mutex // of contest
 	contest    contest
@@ -122,6 +128,14 @@ type Controller struct {
 	// nextRoute is where RoutesChanged goes on.
 	nextRoute int
 	leak      string // why the last reconcile could not isolate devices, "" where it could
+
+	waysOut map[flows.WayOut]bool          // of the last reconcile
+	leaving map[flows.WayOut]flows.Leaving // what was said of them last, and in which turn
+	asked   map[flows.WayOut]uint64
+	turn    uint64
+	// What the last reconcile made, for those who count lost copies.
+	last     Plan
+	lastWish session.Wish
 }
 
 // NeighborWait bounds how long a reconcile waits for next hops that do not answer.

@@ -40,6 +40,8 @@ const (
 	neighborPoll = 500 * time.Millisecond
 	// boundPoll is how often the counters of sessions that end after so many packets or bytes are looked at.
 	boundPoll = time.Second
+	// lostPoll is how often the counters of sessions whose copies vanish are looked at.
+	lostPoll = time.Second
 	// askInterval is how often next hops that do not answer are asked for.
 	askInterval = time.Second
 	// Of reconciles that nobody waits for, eventBurst go at once, and eventRate follow each second, however much happens.
@@ -296,6 +298,7 @@ const (
 	dueAsk       = "ask"
 	dueProbe     = "probe"
 	dueBound     = "limit"
+	dueLost      = "lost"
 )
 
 func (s *serving) timer() *time.Timer {
@@ -327,6 +330,9 @@ func (s *serving) expire(ctx context.Context) {
 			s.probe(ctx)
 		case dueBound:
 			s.pollBounds(ctx)
+		case dueLost:
+			s.in(lostPoll, dueLost)
+			s.c.CountLost(ctx)
 		default:
 			s.look(what, what != dueResync)
 		}
@@ -381,6 +387,12 @@ func (s *serving) pollNeighbors(ctx context.Context) {
 		return
 	}
 	moved, err := s.c.RoutesChanged(ctx)
+	if err == nil {
+		var changed bool
+		if changed, err = s.c.LeavingChanged(ctx); changed {
+			s.look("underlay", true)
+		}
+	}
 	if err != nil {
 		s.look("ovs-vswitchd", false)
 		return
@@ -532,6 +544,9 @@ func (s *serving) afterwards(ctx context.Context, result Result) {
 	}
 	if end := s.c.holdEnds(); !end.IsZero() {
 		s.due[dueHold] = end
+	}
+	if s.c.Ledger != nil && flows.Losing(result.Plan.Program) {
+		s.in(lostPoll, dueLost)
 	}
 	if s.c.userspaceTunnels() {
 		s.in(neighborPoll, dueNeighbors)

@@ -145,9 +145,15 @@ func (f *fakeHost) Report(_ context.Context, inForce uint64, status map[string]s
 
 func (f *fakeHost) Proofs() (map[string]flows.Proof, error)                     { return nil, nil }
 func (f *fakeHost) Veths([]flows.Veth) ([]flows.Veth, map[string]string, error) { return nil, nil, nil }
-func (f *fakeHost) Isolation(string, []string) ([]string, error)                { return nil, nil }
-func (f *fakeHost) Isolate(string, []string) (int, error)                       { return 0, nil }
-func (f *fakeHost) Meters(context.Context, string) ([]flows.Meter, error)       { return nil, nil }
+func (f *fakeHost) Links(context.Context, []string) (map[string]flows.Link, error) {
+	return nil, nil
+}
+func (f *fakeHost) Leaving(context.Context, []flows.WayOut) (map[flows.WayOut]flows.Leaving, error) {
+	return nil, nil
+}
+func (f *fakeHost) Isolation(string, []string) ([]string, error)          { return nil, nil }
+func (f *fakeHost) Isolate(string, []string) (int, error)                 { return 0, nil }
+func (f *fakeHost) Meters(context.Context, string) ([]flows.Meter, error) { return nil, nil }
 func (f *fakeHost) Fragments(context.Context, string) (flows.FragmentMode, error) {
 	return flows.FragmentsNXMatch, nil
 }

@@ -105,7 +105,10 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 	unreachable(plan.Program, result.Failed)
 	c.warn(result.resting)
 	markContested(plan.Program, result.Contested)
+	c.judgeLeaving(ctx, plan)
+	c.countLost(ctx, wish, plan)
 	result.Status = Statuses(wish, plan.Program, c.Now())
+	c.Ledger.note(wish, result.Status)
 	c.reached("report")
 	inForce := wish.Generation
 	if len(result.Failed) > 0 {

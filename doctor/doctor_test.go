@@ -63,9 +63,10 @@ func TestChecks(t *testing.T) {
 	}{
 		{"ovsdb", Failure, "no such file", func(s *Snapshot) { s.DBError = "db.sock: no such file" }},
 		{"vswitchd", Failure, "not running", func(s *Snapshot) { s.VswitchdError = "not running" }},
-		{"version", Warning, "2.16.1", func(s *Snapshot) { s.State.OVSVersion = "2.16.1" }},
+		{"version", Failure, "2.16.1", func(s *Snapshot) { s.State.OVSVersion = "2.16.1" }},
 		{"version", Warning, `""`, func(s *Snapshot) { s.State.OVSVersion = "" }},
 		{"known-bugs", OK, "recurse", func(s *Snapshot) {}},
+		{"known-bugs", OK, "a meter on a copy", func(s *Snapshot) { s.State.OVSVersion = "3.7.1" }},
 		{"store", Failure, "slot 0", func(s *Snapshot) { s.Broken["bad"] = "slot 0" }},
 		{"daemon", Warning, "no daemon", func(s *Snapshot) { s.Daemon = Daemon{} }},
 		{"daemon", Failure, "no sign of life", func(s *Snapshot) { s.Daemon.Hung = true }},

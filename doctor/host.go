@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,89 +24,49 @@ func checkVswitchd(s *Snapshot) []Result {
 	return []Result{ok("its control socket answers: " + s.Control)}
 }
 
-// version is a release of Open vSwitch.
-type version struct{ major, minor, patch int }
-
-func (v version) before(o version) bool {
-	if v.major != o.major {
-		return v.major < o.major
-	}
-	if v.minor != o.minor {
-		return v.minor < o.minor
-	}
-	return v.patch < o.patch
-}
-
-// parseVersion reads "3.1.0" or "3.1.0-2+deb12u1".
-func parseVersion(text string) (version, bool) {
-	parts := strings.SplitN(strings.FieldsFunc(text+" ", func(r rune) bool { return r != '.' && (r < '0' || r > '9') })[0], ".", 3)
-	if len(parts) != 3 {
-		return version{}, false
-	}
-	var v version
-	for i, to := range []*int{&v.major, &v.minor, &v.patch} {
-		n, err := strconv.Atoi(strings.Trim(parts[i], "."))
-		if err != nil {
-			return version{}, false
-		}
-		*to = n
-	}
-	return v, true
-}
-
-// oldest is the oldest release whose schema has every column that is used.
-var oldest = version{2, 17, 0}
-
-func (s *Snapshot) version() (version, bool) {
-	if s.State.OVSVersion == "" {
-		return version{}, false
-	}
-	return parseVersion(s.State.OVSVersion)
-}
-
 func checkVersion(s *Snapshot) []Result {
-	v, known := s.version()
+	_, known := s.State.Release()
 	switch {
 	case !known:
 		return []Result{warning(fmt.Sprintf("ovs_version is %q", s.State.OVSVersion), "start ovs-vswitchd with the distribution's ovs-ctl, or set Open_vSwitch.ovs_version, so that known bugs can be told")}
-	case v.before(oldest):
-		return []Result{warning("Open vSwitch "+s.State.OVSVersion, "update to 2.17 or later: older ones were never tested")}
+	case s.State.TooOld() != "":
+		return []Result{failure(s.State.TooOld(), "update Open vSwitch; what is in force already stays until it is removed")}
 	}
 	return []Result{ok("Open vSwitch " + s.State.OVSVersion)}
 }
 
 // bug is a fault of Open vSwitch that matters to copies.
 type bug struct {
-	in   func(version) bool
+	in   func(flows.Release) bool
 	what string
 }
 
 // revalidatesMirrors tells whether running flows follow a mirror that came or changed by themselves.
-func revalidatesMirrors(v version) bool {
+func revalidatesMirrors(v flows.Release) bool {
 	fixed := map[[2]int]int{{3, 1}: 6, {3, 2}: 4, {3, 3}: 3}
-	if patch, ok := fixed[[2]int{v.major, v.minor}]; ok {
-		return v.patch >= patch
+	if patch, ok := fixed[[2]int{v.Major, v.Minor}]; ok {
+		return v.Patch >= patch
 	}
-	return !v.before(version{3, 4, 0})
+	return !v.Before(flows.Release{Major: 3, Minor: 4})
 }
 
-func always(version) bool { return true }
+func always(flows.Release) bool { return true }
 
-func until(fixed version) func(version) bool {
-	return func(v version) bool { return v.before(fixed) }
+func until(fixed flows.Release) func(flows.Release) bool {
+	return func(v flows.Release) bool { return v.Before(fixed) }
 }
 
 var bugs = []bug{
 	{always, "a match on tun_erspan_dir, hwid or ver takes the value as its mask (worked around: matched in registers)"},
-	{func(v version) bool { return !revalidatesMirrors(v) }, "running flows do not follow a mirror that came or changed (worked around: a touch after each change)"},
+	{func(v flows.Release) bool { return !revalidatesMirrors(v) }, "running flows do not follow a mirror that came or changed (worked around: a touch after each change)"},
 	{always, "running flows do not follow a mirror that went (worked around: a touch after each change)"},
-	{always, "a meter on a copy can drop production's packet instead (worked around: a clone that Open vSwitch cannot leave out, tested on this very one before a maximal rate is accepted)"},
-	{until(version{3, 5, 0}), "a mirrored ARP request for a dead collector can recurse without end (worked around: the guard)"},
-	{until(version{3, 1, 2}), "GRE sequence numbers can repeat under load on several cores (not worked around: receivers may report loss that is none)"},
+	{until(flows.Release{Major: 4}), "a meter on a copy can drop production's packet instead (worked around: a clone that Open vSwitch cannot leave out, tested on this very one before a maximal rate is accepted)"},
+	{until(flows.Release{Major: 3, Minor: 5}), "a mirrored ARP request for a dead collector can recurse without end (worked around: the guard)"},
+	{until(flows.Release{Major: 3, Minor: 1, Patch: 2}), "GRE sequence numbers can repeat under load on several cores (not worked around: receivers may report loss that is none)"},
 }
 
 func checkKnownBugs(s *Snapshot) []Result {
-	v, known := s.version()
+	v, known := s.State.Release()
 	if !known {
 		return []Result{skipped("the version is not known")}
 	}

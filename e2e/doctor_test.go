@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/ovs-erspan/ovs-erspan/e2e/lab"
 )
 
@@ -83,4 +85,30 @@ func TestDoctor(t *testing.T) {
 	if r.code != 1 || !strings.Contains(r.stdout, "FAILURE") {
 		t.Errorf("exit %d: %s%s", r.code, r.stdout, r.stderr)
 	}
+}
+
+// TestTooOldOpenVSwitch: a release on which sessions do not do what they say is refused in plain words, and told of where a session
+// is there already; stopping goes on.
+func TestTooOldOpenVSwitch(t *testing.T) {
+	s := newScene(t)
+	s.add("one", "--source", "vnet0")
+	s.vsctl("set", "open", ".", "ovs_version=2.15.0")
+	before := s.snapshot()
+	said := s.refused("session", "add", "two", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr)
+	for _, want := range []string{`"two"`, "2.15.0", "2.17", "update Open vSwitch"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("no %q in %s", want, said)
+		}
+	}
+	if diff := cmp.Diff(before, s.snapshot()); diff != "" {
+		t.Errorf("it was refused, and changed (-before +after):\n%s", diff)
+	}
+	if state, reason := s.state("one"); state != "Degraded" || reason != "Unsupported" {
+		t.Errorf("the session of before is %s, %s", state, reason)
+	}
+	if found, code := s.doctor(); code != 1 || len(found["version"]) != 1 || found["version"][0].Level != "failure" {
+		t.Errorf("doctor: exit %d, %+v", code, found["version"])
+	}
+	s.ok("session", "remove", "one")
+	s.ok("uninstall")
 }

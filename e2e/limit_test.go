@@ -137,7 +137,14 @@ func TestUnsafeMeterBites(t *testing.T) {
 	s.must(os.WriteFile(file, []byte(safe.ReplaceAllString(flow, "clone(")+"\n"), 0o600))
 	_, err = s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "add-flows", tapBridge, file)
 	s.must(err)
-	if got := s.load(600, 100); got > 300 {
+	got := s.load(600, 100)
+	if version := s.vsctlOut("get", "open", ".", "ovs_version"); !strings.HasPrefix(version, `"2.`) && !strings.HasPrefix(version, `"3.`) {
+		if got != 600 { // repaired in 4.0: doctor does not name it there
+			t.Errorf("%d of 600 datagrams arrived with Open vSwitch %s", got, version)
+		}
+		return
+	}
+	if got > 300 {
 		t.Errorf("%d of 600 datagrams arrived: the unsafe form harms nobody here, and TestMaxRate proves nothing", got)
 	}
 }

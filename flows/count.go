@@ -97,6 +97,9 @@ func CountSession(out *Outcome, entries []Entry) Counters {
 	return c
 }
 
+// Plus is both together.
+func (c Count) Plus(o Count) Count { return Count{c.Packets + o.Packets, c.Bytes + o.Bytes} }
+
 func (c Count) without(o Count) Count {
 	return Count{less(c.Packets, o.Packets), less(c.Bytes, o.Bytes)}
 }

@@ -2,6 +2,7 @@ package flows
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
@@ -69,5 +70,5 @@ func CheckHost(s session.Session, h Host) error {
 	if s.Type == session.Destination {
 		check = CheckDestination
 	}
-	return errors.Join(append(checkOffload(s, h.State), session.Flatten(check(s, h))...)...)
+	return errors.Join(slices.Concat(checkRelease(s, h.State), checkOffload(s, h.State), session.Flatten(check(s, h)))...)
 }

@@ -158,7 +158,6 @@ func (pl *planned) judgePath(datapath string, co *CollectorOutcome, exits *exits
 func (pl *planned) judgeHop(co *CollectorOutcome, degraded func(reason, format string, args ...any)) {
 	path := co.Path
 	switch {
-	case co.State != session.Active:
 	case path.Held:
 		degraded(ReasonNoRoute, "the route to it is gone")
 	case path.NextHop.IsValid() && path.NextHop != co.Address && path.Source.Is6() && path.Source.IsLinkLocalUnicast():

@@ -87,6 +87,7 @@ const (
 	ReasonNoNeighbor      = "NoNeighbor"
 	ReasonLinkLocal       = "LinkLocalSource"
 	ReasonOriginIgnored   = "OriginIgnored"
+	ReasonCopiesEnd       = "CopiesEndOnHost"
 	ReasonOwnAddress      = "CollectorIsOwnAddress"
 	ReasonNotOnBridge     = "UnderlayNotOnBridge"
 	ReasonPathMTU         = "PathMTUTooSmall"
@@ -191,6 +192,7 @@ func Build(in Input) Program {
 		byDatapath[datapath] = append(byDatapath[datapath], pl)
 	}
 	judgeOffload(in, p)
+	judgeRelease(in, p)
 	share := 0
 	for _, sessions := range byDatapath {
 		if slices.ContainsFunc(sessions, func(pl *planned) bool { return pl.output == nil }) {

@@ -3,6 +3,7 @@ package metrics
 import (
 	"context"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -21,9 +22,15 @@ type Bridges interface {
 	MeterCounts(ctx context.Context, bridge string) ([]flows.MeterCount, error)
 }
 
-// Datapaths counts megaflows by datapath (package vswitchd).
+// Datapaths counts megaflows by datapath, and what ovs-vswitchd has dropped by the names of its counters (package vswitchd).
 type Datapaths interface {
 	Megaflows(ctx context.Context) (map[string]int, error)
+	Drops(ctx context.Context) (map[string]uint64, error)
+}
+
+// Losses are copies that were sent and are lost (controller.Ledger).
+type Losses interface {
+	Lost(session string, slot uint32, collector netip.Addr) flows.Count
 }
 
 const (
@@ -38,6 +45,7 @@ type Metrics struct {
 	registry  *prometheus.Registry
 	bridges   Bridges
 	datapaths Datapaths
+	losses    Losses
 	now       func() time.Time
 
 	reconciles *prometheus.CounterVec
@@ -55,8 +63,8 @@ type Metrics struct {
 }
 
 // New makes metrics that show a loop that has done nothing yet.
-func New(version string, bridges Bridges, datapaths Datapaths) *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry(), bridges: bridges, datapaths: datapaths, now: time.Now}
+func New(version string, bridges Bridges, datapaths Datapaths, losses Losses) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry(), bridges: bridges, datapaths: datapaths, losses: losses, now: time.Now}
 	m.reconciles = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "ovs_erspan_reconciles_total", Help: "Reconciles, by result: changed, nothing (to do), failed.",
 	}, []string{"result"})
@@ -118,8 +126,11 @@ func (m *Metrics) Observe(e controller.Event) {
 
 // What is known of sessions and bridges is put together when it is asked for: so what is removed disappears.
 var (
-	packets   = desc("session_packets_total", "Packets of a session at a stage: tapped (shared by sessions on one tap), guarded, matched, filtered, limited, sent; of destination sessions terminated, delivered, oversize.", "session", "bridge", "stage")
+	packets   = desc("session_packets_total", "Packets of a session at a stage: tapped (shared by sessions on one tap), guarded, matched, filtered, limited, sent, lost; of destination sessions terminated, delivered, oversize.", "session", "bridge", "stage")
 	bytes     = desc("session_bytes_total", "Bytes of a session's frames at a stage, before any cut.", "session", "bridge", "stage")
+	collected = desc("collector_packets_total", "Copies for a collector: sent, and lost of these: no less than so many were sent while their way ended on this host.", "session", "bridge", "collector", "stage")
+	vanishing = desc("collector_vanishing", "Whether all that is sent to a collector ends on this host.", "session", "bridge", "collector")
+	dropped   = desc("openvswitch_drops_total", "Packets that ovs-vswitchd has dropped since it started, production's included, by its own counter (ovs-appctl coverage/show).", "counter")
 	ofHost    = desc("host_copies_total", "Copies that the host's maximal rate has let pass (sent) or dropped (limited), by tap bridge.", "bridge", "stage")
 	state     = desc("session_state", "1 for the state that a session is in, 0 for the others.", "session", "bridge", "state")
 	since     = desc("session_state_since_timestamp_seconds", "Since when a session is in its state, for the reason that is a label.", "session", "bridge", "reason")
@@ -140,7 +151,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{packets, bytes, ofHost, state, since, expires, sessions, wished, lastDone, ovsdb, vswitchd, openflow, megaflows, failed} {
+	for _, d := range []*prometheus.Desc{packets, bytes, collected, vanishing, dropped, ofHost, state, since, expires, sessions, wished, lastDone, ovsdb, vswitchd, openflow, megaflows, failed} {
 		out <- d
 	}
 }
@@ -170,7 +181,11 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	for _, datapath := range slices.Sorted(maps.Keys(counts)) {
 		gauge(megaflows, float64(counts[datapath]), datapath)
 	}
-	gauge(failed, truth(!ok || err != nil))
+	drops, dropsErr := m.datapaths.Drops(ctx)
+	for _, counter := range slices.Sorted(maps.Keys(drops)) {
+		out <- prometheus.MustNewConstMetric(dropped, prometheus.CounterValue, float64(drops[counter]), counter)
+	}
+	gauge(failed, truth(!ok || err != nil || dropsErr != nil))
 }
 
 // states shows each session's state; while nothing can be done about sessions none is Active.
@@ -227,7 +242,20 @@ func (m *Metrics) counters(ctx context.Context, out chan<- prometheus.Metric, r 
 			name  string
 			count flows.Count
 		}
-		stages := []stage{{"tapped", c.Tapped}, {"guarded", c.Guarded}, {"matched", c.Matched}, {"filtered", c.Filtered}, {"limited", c.Limited}, {"sent", c.Sent}}
+		var sent, lost flows.Count // of all collectors
+		for _, co := range outcome.Collectors {
+			var to flows.Count
+			if co.MaxLen > 0 {
+				to = c.Sent
+			}
+			of := m.losses.Lost(s.Name, s.Slot, co.Address)
+			sent, lost = sent.Plus(to), lost.Plus(of)
+			address := co.Address.String()
+			out <- prometheus.MustNewConstMetric(collected, prometheus.CounterValue, float64(to.Packets), s.Name, s.Bridge, address, "sent")
+			out <- prometheus.MustNewConstMetric(collected, prometheus.CounterValue, float64(of.Packets), s.Name, s.Bridge, address, "lost")
+			gauge(vanishing, truth(co.Loses()), s.Name, s.Bridge, address)
+		}
+		stages := []stage{{"tapped", c.Tapped}, {"guarded", c.Guarded}, {"matched", c.Matched}, {"filtered", c.Filtered}, {"limited", c.Limited}, {"sent", sent}, {"lost", lost}}
 		if s.Type == session.Destination {
 			stages = []stage{{"terminated", c.Terminated}, {"delivered", c.Delivered}, {"oversize", c.Oversize}}
 		}

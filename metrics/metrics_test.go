@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -33,6 +34,20 @@ func (fakeBridges) MeterCounts(context.Context, string) ([]flows.MeterCount, err
 
 type fakeDatapaths map[string]int
 
+func (fakeDatapaths) Drops(context.Context) (map[string]uint64, error) {
+	return map[string]uint64{"drop_action_of_pipeline": 5}, nil
+}
+
+// fakeLosses are the packets lost of session web, slot 1, by collector.
+type fakeLosses map[string]uint64
+
+func (f fakeLosses) Lost(name string, slot uint32, collector netip.Addr) flows.Count {
+	if name != "web" || slot != 1 {
+		return flows.Count{}
+	}
+	return flows.Count{Packets: f[collector.String()]}
+}
+
 func (f fakeDatapaths) Megaflows(context.Context) (map[string]int, error) { return f, nil }
 
 // working is an event after which session web, slot 1 on tap bridge br-erspan, is in force and has sent 7 packets.
@@ -43,10 +58,14 @@ func working() (controller.Event, fakeBridges) {
 		Wish:   session.Wish{Host: session.Host{MaxRate: session.PacketsPerSecond(1)}, Sessions: []session.Stored{{Slot: 1, Session: session.Session{Name: "web", Bridge: "br0", ExpiresAt: &end}}}},
 		Status: map[string]session.Status{"web": {State: session.Active, Reason: flows.ReasonInForce, Since: end.Add(-time.Hour)}},
 		Plan: controller.Plan{
-			Input:   flows.Input{State: flows.State{Bridges: map[string]*flows.Bridge{"br-erspan": {}}}},
-			Flows:   map[string][]flows.Line{"br-erspan": nil},
-			Meters:  map[string][]flows.Meter{"br-erspan": {{ID: 1 << 31}}},
-			Program: flows.Program{Outcomes: map[string]*flows.Outcome{"web": {Slot: 1, TapBridge: "br-erspan"}}},
+			Input:  flows.Input{State: flows.State{Bridges: map[string]*flows.Bridge{"br-erspan": {}}}},
+			Flows:  map[string][]flows.Line{"br-erspan": nil},
+			Meters: map[string][]flows.Meter{"br-erspan": {{ID: 1 << 31}}},
+			Program: flows.Program{Outcomes: map[string]*flows.Outcome{"web": {Slot: 1, TapBridge: "br-erspan", Collectors: []flows.CollectorOutcome{
+				{Address: netip.MustParseAddr("192.0.2.9"), MaxLen: 1400, State: session.Active},
+				{Address: netip.MustParseAddr("192.0.2.10"), MaxLen: 1400, State: session.Degraded, Reason: flows.ReasonNoNeighbor},
+				{Address: netip.MustParseAddr("192.0.2.11"), State: session.Degraded, Reason: flows.ReasonNoRoute},
+			}}}},
 		},
 	}
 	sent := flows.Entry{Line: flows.Line{Cookie: flows.NewCookie(flows.StageSent, 1)}, Packets: 7, Bytes: 700}
@@ -67,7 +86,7 @@ func get(t *testing.T, m *Metrics, path string) (int, string) {
 
 func TestMetrics(t *testing.T) {
 	event, bridges := working()
-	m := New("v0", bridges, fakeDatapaths{"system@ovs-system": 42})
+	m := New("v0", bridges, fakeDatapaths{"system@ovs-system": 42}, fakeLosses{"192.0.2.10": 3})
 	if code, body := get(t, m, "/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "not connected") {
 		t.Errorf("before anything was done /readyz is %d, %q", code, body)
 	}
@@ -78,10 +97,19 @@ func TestMetrics(t *testing.T) {
 	}
 	_, text := get(t, m, "/metrics")
 	for _, want := range []string{
-		`ovs_erspan_session_packets_total{bridge="br0",session="web",stage="sent"} 7`,
+		`ovs_erspan_session_packets_total{bridge="br0",session="web",stage="sent"} 14`,
+		`ovs_erspan_session_packets_total{bridge="br0",session="web",stage="lost"} 3`,
+		`ovs_erspan_collector_packets_total{bridge="br0",collector="192.0.2.9",session="web",stage="sent"} 7`,
+		`ovs_erspan_collector_packets_total{bridge="br0",collector="192.0.2.9",session="web",stage="lost"} 0`,
+		`ovs_erspan_collector_packets_total{bridge="br0",collector="192.0.2.10",session="web",stage="lost"} 3`,
+		`ovs_erspan_collector_packets_total{bridge="br0",collector="192.0.2.11",session="web",stage="sent"} 0`,
+		`ovs_erspan_collector_vanishing{bridge="br0",collector="192.0.2.9",session="web"} 0`,
+		`ovs_erspan_collector_vanishing{bridge="br0",collector="192.0.2.10",session="web"} 1`,
+		`ovs_erspan_collector_vanishing{bridge="br0",collector="192.0.2.11",session="web"} 0`,
+		`ovs_erspan_openvswitch_drops_total{counter="drop_action_of_pipeline"} 5`,
 		`ovs_erspan_host_copies_total{bridge="br-erspan",stage="sent"} 7`,
 		`ovs_erspan_host_copies_total{bridge="br-erspan",stage="limited"} 2`,
-		`ovs_erspan_session_bytes_total{bridge="br0",session="web",stage="sent"} 700`,
+		`ovs_erspan_session_bytes_total{bridge="br0",session="web",stage="sent"} 1400`,
 		`ovs_erspan_session_state{bridge="br0",session="web",state="Active"} 1`,
 		`ovs_erspan_session_state{bridge="br0",session="web",state="Failed"} 0`,
 		`ovs_erspan_reconciles_total{result="changed"} 1`,
@@ -130,7 +158,7 @@ func TestMetrics(t *testing.T) {
 // TestDeployed: what the dashboard and the alert rules ask for exists.
 func TestDeployed(t *testing.T) {
 	event, bridges := working()
-	m := New("v0", bridges, fakeDatapaths{"system@ovs-system": 42})
+	m := New("v0", bridges, fakeDatapaths{"system@ovs-system": 42}, fakeLosses{"192.0.2.10": 3})
 	m.Observe(event)
 	families, err := m.registry.Gather()
 	if err != nil {

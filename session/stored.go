@@ -72,6 +72,19 @@ type CollectorStatus struct {
 	// Origin and Device are where the copies leave from.
 	Origin string `json:"origin,omitempty"`
 	Device string `json:"device,omitempty"`
+	// Lost is what of the copies that were sent to it is known to be lost; nil where nothing is.
+	Lost *Loss `json:"lost,omitempty"`
+}
+
+// Loss is copies that were sent and are known to be lost, as the daemon counted them.
+type Loss struct {
+	Packets uint64    `json:"packets"`
+	Bytes   uint64    `json:"bytes"`
+	Since   time.Time `json:"since"`
+	// Counting tells that copies are being lost: what is sent beyond SentPackets and SentBytes is lost too, and not counted yet.
+	Counting    bool   `json:"counting,omitempty"`
+	SentPackets uint64 `json:"sentPackets,omitempty"`
+	SentBytes   uint64 `json:"sentBytes,omitempty"`
 }
 
 // Effective is what a session's defaults turned into.

@@ -22,6 +22,8 @@ type Input struct {
 	// Wished are the flows by bridge that ought to be, There those that are.
 	Wished map[string][]flows.Line
 	There  map[string][]flows.Entry
+	// Lost are copies that were sent and are lost, by collector, as far as anybody counts.
+	Lost map[string]flows.Count
 	// Megaflows are those of the session; MegaflowsLeftOut says why they were not looked at.
 	Megaflows        []Megaflow
 	MegaflowsLeftOut string
@@ -209,8 +211,15 @@ func collectorStages(in Input, out *flows.Outcome, short bool) (stages []Stage) 
 			stages = append(stages, s)
 		}
 		end := Stage{Name: "collector", Says: address}
-		if co.State != session.Active {
+		lost, counted := in.Lost[address]
+		switch {
+		case co.State != session.Active:
 			end.Lost = []Loss{{Why: co.Message, Reason: co.Reason}}
+			if counted && co.Loses() {
+				end.Lost[0].Count = &lost
+			}
+		case lost.Packets > 0:
+			end.Lost = []Loss{{Why: "sent while their way ended on this host", Count: &lost}}
 		}
 		if short {
 			if co.State != session.Active {

@@ -31,6 +31,7 @@ type daemon struct {
 	db   atomic.Pointer[ovsdb.DB] // as it was connected last
 	met  *metrics.Metrics
 	lock *lock // nil until the run directory is there and the lock is ours
+	lost *controller.Ledger
 
 	mu   sync.Mutex // of what follows
 	sign sign
@@ -63,12 +64,12 @@ func (a *app) runDaemon(ctx context.Context, at listening) error {
 	if err := at.check(); err != nil {
 		return err
 	}
-	d := &daemon{app: a, log: a.daemonLog(), ofc: openflow.New(a.rundir), sign: sign{PID: os.Getpid()}}
+	d := &daemon{app: a, log: a.daemonLog(), ofc: openflow.New(a.rundir), lost: &controller.Ledger{}, sign: sign{PID: os.Getpid(), Watching: time.Now().UTC().Truncate(time.Second)}}
 	d.ctl = a.vswitchd(d.db.Load)
 	defer d.ofc.Close()
 	scraped := openflow.New(a.rundir) // a scrape must not wait for a reconcile's use of the connection
 	defer scraped.Close()
-	d.met = metrics.New(programVersion(), scraped, d.ctl)
+	d.met = metrics.New(programVersion(), scraped, d.ctl, d.lost)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	loop := &controller.Loop{
@@ -130,7 +131,7 @@ func (d *daemon) connect(ctx context.Context) (*controller.Connection, error) {
 	}
 	d.db.Store(db)
 	c := newController(db, d.ofc, d.ctl)
-	c.Log = d.log
+	c.Log, c.Ledger = d.log, d.lost
 	return &controller.Connection{Controller: c, Changed: db.Changed(), Done: db.Done(), Close: db.Close}, nil
 }
 

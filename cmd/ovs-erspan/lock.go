@@ -107,6 +107,8 @@ func (l *lock) remove() error {
 type sign struct {
 	PID int       `json:"pid"`
 	At  time.Time `json:"at"`
+	// Watching is since when the daemon has been counting lost copies.
+	Watching time.Time `json:"watching"`
 	// Reconciled is the generation that the daemon has dealt with last, whether or not all of it could be put in force.
 	Reconciled uint64 `json:"reconciled"`
 	// Tried is the generation whose sessions the daemon has stopped as far as the database goes, where Trouble says why it

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ovs-erspan/ovs-erspan/erspan"
+	"github.com/ovs-erspan/ovs-erspan/flows"
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
@@ -86,7 +87,7 @@ func listText(views, last []sessionView, wide bool) string {
 	}
 	var buf bytes.Buffer
 	w := tabwriter.NewWriter(&buf, 0, 0, 2, ' ', 0)
-	header := "NAME\tSTATE\tBRIDGE\tSOURCES\tDIRECTION\tERSPAN\tID\tCOLLECTORS\tTAPPED\tSENT"
+	header := "NAME\tSTATE\tBRIDGE\tSOURCES\tDIRECTION\tERSPAN\tID\tCOLLECTORS\tTAPPED\tSENT\tLOST"
 	if wide {
 		header += "\tGUARDED\tMATCHED\tFILTERED\tLIMITED\tSNAPLEN\tMATCH"
 	}
@@ -102,12 +103,12 @@ func listText(views, last []sessionView, wide bool) string {
 		s := v.Spec
 		from, to, in, out := sourcesText(s), joinAddrs(s.Collectors), v.Status.Tapped, v.Status.Sent
 		if v.Type == session.Destination {
-			from, to, in, out = fromText(s), s.OutputPort, *v.Status.Terminated, *v.Status.Delivered
+			from, to, in, out = fromText(s), s.OutputPort, v.Status.Terminated, v.Status.Delivered
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d", nameText(v.Name), state, dash(s.Bridge), from, dash(string(s.Direction)),
-			versionText(s), idText(s), dash(to), in.Packets, out.Packets)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", nameText(v.Name), state, dash(s.Bridge), from, dash(string(s.Direction)),
+			versionText(s), idText(s), dash(to), packetsText(in), packetsText(out), packetsText(v.Status.Lost))
 		if wide {
-			fmt.Fprintf(w, "\t%d\t%d\t%d\t%d\t%s\t%s", v.Status.Guarded.Packets, v.Status.Matched.Packets, v.Status.Filtered.Packets, v.Status.Limited.Packets, s.Snaplen, dash(matchText(s)))
+			fmt.Fprintf(w, "\t%s\t%s\t%s\t%s\t%s\t%s", packetsText(v.Status.Guarded), packetsText(v.Status.Matched), packetsText(v.Status.Filtered), packetsText(v.Status.Limited), s.Snaplen, dash(matchText(s)))
 		}
 		if last != nil {
 			fmt.Fprintf(w, "\t%s", rate(v, last))
@@ -121,6 +122,14 @@ func listText(views, last []sessionView, wide bool) string {
 		}
 	}
 	return buf.String()
+}
+
+// packetsText is a number of packets, or that it is not known.
+func packetsText(c *flows.Count) string {
+	if c == nil {
+		return "-"
+	}
+	return strconv.FormatUint(c.Packets, 10)
 }
 
 // fromText is where the frames of a destination session come from.
@@ -137,12 +146,12 @@ func rate(v sessionView, last []sessionView) string {
 		if l.Name != v.Name || l.slot != v.slot {
 			continue
 		}
-		now, before := v.Status.Sent.Packets, l.Status.Sent.Packets
+		now, before := v.Status.Sent, l.Status.Sent
 		if v.Type == session.Destination {
-			now, before = v.Status.Delivered.Packets, l.Status.Delivered.Packets
+			now, before = v.Status.Delivered, l.Status.Delivered
 		}
-		if now >= before {
-			return strconv.FormatUint(now-before, 10)
+		if now != nil && before != nil && now.Packets >= before.Packets {
+			return strconv.FormatUint(now.Packets-before.Packets, 10)
 		}
 	}
 	return "-"

@@ -152,6 +152,12 @@ func collectorText(c collectorView) string {
 	if c.Message != "" {
 		text += fmt.Sprintf("; %s, %s: %s", c.State, c.Reason, c.Message)
 	}
+	if c.Vanishes {
+		text += "; what is sent to it now is lost"
+	}
+	if c.Lost != nil && c.Lost.Packets > 0 {
+		text += fmt.Sprintf("; lost %d of %s", c.Lost.Packets, packetsText(c.Sent))
+	}
 	return text
 }
 
@@ -169,31 +175,37 @@ func writeStages(buf *bytes.Buffer, v sessionView, last []sessionView) {
 		fmt.Fprint(w, "PACKETS/S\t")
 	}
 	fmt.Fprintln(w)
-	stage := func(name string, now flows.Count, before func(*statusView) flows.Count) {
-		fmt.Fprintf(w, "%s\t%d\t%d\t", name, now.Packets, now.Bytes)
+	stage := func(name string, now *flows.Count, before func(*statusView) *flows.Count) {
+		if now == nil {
+			fmt.Fprintf(w, "%s\t-\t-\t", name)
+		} else {
+			fmt.Fprintf(w, "%s\t%d\t%d\t", name, now.Packets, now.Bytes)
+		}
 		if was != nil {
-			n := uint64(0)
-			if b := before(was); now.Packets > b.Packets {
-				n = now.Packets - b.Packets
+			rate := "-"
+			if b := before(was); now != nil && b != nil {
+				rate = fmt.Sprint(max(now.Packets, b.Packets) - b.Packets)
 			}
-			fmt.Fprintf(w, "%d\t", n)
+			fmt.Fprintf(w, "%s\t", rate)
 		}
 		fmt.Fprintln(w)
 	}
 	if v.Type == session.Destination {
-		stage("terminated", *v.Status.Terminated, func(s *statusView) flows.Count { return *s.Terminated })
-		stage("delivered", *v.Status.Delivered, func(s *statusView) flows.Count { return *s.Delivered })
-		stage("oversize", *v.Status.Oversize, func(s *statusView) flows.Count { return *s.Oversize })
+		stage("terminated", v.Status.Terminated, func(s *statusView) *flows.Count { return s.Terminated })
+		stage("delivered", v.Status.Delivered, func(s *statusView) *flows.Count { return s.Delivered })
+		stage("oversize", v.Status.Oversize, func(s *statusView) *flows.Count { return s.Oversize })
 		w.Flush()
 		return
 	}
-	stage("tapped", v.Status.Tapped, func(s *statusView) flows.Count { return s.Tapped })
-	stage("guarded", v.Status.Guarded, func(s *statusView) flows.Count { return s.Guarded })
-	stage("matched", v.Status.Matched, func(s *statusView) flows.Count { return s.Matched })
-	stage("filtered", v.Status.Filtered, func(s *statusView) flows.Count { return s.Filtered })
+	stage("tapped", v.Status.Tapped, func(s *statusView) *flows.Count { return s.Tapped })
+	stage("guarded", v.Status.Guarded, func(s *statusView) *flows.Count { return s.Guarded })
+	stage("matched", v.Status.Matched, func(s *statusView) *flows.Count { return s.Matched })
+	stage("filtered", v.Status.Filtered, func(s *statusView) *flows.Count { return s.Filtered })
 	if !v.Spec.MaxRate.IsZero() || v.HostRate != nil {
-		stage("limited", v.Status.Limited, func(s *statusView) flows.Count { return s.Limited })
+		stage("limited", v.Status.Limited, func(s *statusView) *flows.Count { return s.Limited })
 	}
-	stage("sent", v.Status.Sent, func(s *statusView) flows.Count { return s.Sent })
+	stage("sent", v.Status.Sent, func(s *statusView) *flows.Count { return s.Sent })
+	stage("lost", v.Status.Lost, func(s *statusView) *flows.Count { return s.Lost })
 	w.Flush()
+	writeLost(buf, v)
 }

@@ -85,6 +85,12 @@ func (h *host) tracePath(ctx context.Context, o observed, s session.Stored) erro
 		}
 		in.Wished[bridge], in.There[bridge] = o.plan.Deliveries[bridge], entries
 	}
+	in.Lost = map[string]flows.Count{}
+	for _, c := range v.Status.Collectors {
+		if c.Lost != nil {
+			in.Lost[c.Address] = *c.Lost
+		}
+	}
 	in.Megaflows, in.MegaflowsLeftOut = h.megaflows(ctx, o, s)
 	path := trace.NewPath(in)
 	if err := h.app.print(path, path.Text(h.app.output == "wide")); err != nil {

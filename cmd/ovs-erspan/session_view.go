@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -38,12 +39,14 @@ type statusView struct {
 	Generation         uint64          `json:"generation"`
 	ObservedGeneration uint64          `json:"observedGeneration"`
 	CountersSince      *time.Time      `json:"countersSince,omitempty"`
-	Tapped             flows.Count     `json:"tapped"`
-	Guarded            flows.Count     `json:"guarded"`
-	Matched            flows.Count     `json:"matched"`
-	Filtered           flows.Count     `json:"filtered"`
-	Limited            flows.Count     `json:"limited"` // dropped because it came faster than maxRate
-	Sent               flows.Count     `json:"sent"`
+	Tapped             *flows.Count    `json:"tapped"` // null, as each of these: nobody counts, or it cannot be seen
+	Guarded            *flows.Count    `json:"guarded"`
+	Matched            *flows.Count    `json:"matched"`
+	Filtered           *flows.Count    `json:"filtered"`
+	Limited            *flows.Count    `json:"limited"` // dropped because it came faster than maxRate
+	Sent               *flows.Count    `json:"sent"`
+	Lost               *flows.Count    `json:"lost"` // of what was sent; no less than this
+	LostSince          *time.Time      `json:"lostSince,omitempty"`
 	Terminated         *flows.Count    `json:"terminated,omitempty"` // this and the next two: of destination sessions
 	Delivered          *flows.Count    `json:"delivered,omitempty"`
 	Oversize           *flows.Count    `json:"oversize,omitempty"`
@@ -53,7 +56,10 @@ type statusView struct {
 
 type collectorView struct {
 	session.CollectorStatus
-	Sent flows.Count `json:"sent"`
+	Sent *flows.Count `json:"sent"`
+	Lost *flows.Count `json:"lost"`
+	// Vanishes tells that nothing of what is sent to it now leaves this host.
+	Vanishes bool `json:"vanishes,omitempty"`
 }
 
 // views looks at the sessions without changing anything. Views beside an error are of what is stored, where not all could
@@ -64,19 +70,16 @@ func (h *host) views(ctx context.Context) ([]sessionView, error) {
 	}
 	o, err := h.observe(ctx)
 	if err != nil {
-		return nil, err
+		return h.storedViews(err)
 	}
 	unmatched, err := h.unmatched(ctx, o.plan.Program, o.there)
-	if err != nil {
-		return nil, err
-	}
-	if o.unseen != nil {
-		err = withCode(exitNotInForce, fmt.Errorf("not everything could be seen: %w", o.unseen))
+	if err = errors.Join(o.unseen, err); err != nil {
+		err = withCode(exitNotInForce, fmt.Errorf("not everything could be seen: %w", err))
 	}
 	return append(o.views, unmatched...), err
 }
 
-// storedViews are the sessions as they are stored, while there is no ovs-vswitchd to ask about more.
+// storedViews are the sessions as they are stored, while Open vSwitch cannot be asked about more.
 func (h *host) storedViews(away error) ([]sessionView, error) {
 	wish, err := h.db.Wish()
 	if err != nil {
@@ -85,7 +88,8 @@ func (h *host) storedViews(away error) ([]sessionView, error) {
 	views := []sessionView{}
 	for _, s := range wish.Sessions {
 		st := wish.Status[s.Name]
-		v := view(s, st, flows.Counters{})
+		v := newView(s, st, nil)
+		v.lost(st, nil)
 		v.Status.Generation, v.Status.ObservedGeneration = wish.Generation, wish.InForce
 		if s.Bounded() {
 			v.Status.Used = &flows.Count{Packets: s.Used.Packets, Bytes: s.Used.Bytes}
@@ -139,12 +143,19 @@ func (h *host) observe(ctx context.Context) (observed, error) {
 	if err != nil && ctx.Err() != nil {
 		return observed{}, err
 	} // else the sessions that it is about say so
+	h.controller.JudgeLeaving(ctx, plan)
 	pending := flows.NotInForce(plan.Program, plan.Rows, changes)
 	status := controller.Statuses(wish, plan.Program, time.Now())
 	counted := flows.CountAll(plan.Program, there)
 	o := observed{wish: wish, plan: plan, there: there, unseen: err}
+	watching := h.app.watching()
 	for _, s := range wish.Sessions {
-		v := view(s, status[s.Name], counted[s.Name])
+		var counters *flows.Counters // nil where there is nothing that counts, or it cannot be seen
+		if c, ok := counted[s.Name]; ok && there[tapBridgeOf(plan.Program, s.Name)] != nil {
+			counters = &c
+		}
+		v := newView(s, status[s.Name], counters)
+		v.lost(wish.Status[s.Name], watching)
 		if s.Bounded() {
 			v.Status.Used = &flows.Count{Packets: s.Used.Packets, Bytes: s.Used.Bytes}
 			if !s.Stopped() {
@@ -163,10 +174,10 @@ func (h *host) observe(ctx context.Context) (observed, error) {
 			v.Status.Message = "what is programmed is not what is wished: " + h.app.whoReconciles() + " mends it"
 		}
 		switch {
-		case v.Status.State != session.Active:
-		case s.Type == session.Destination && v.Status.Terminated.Packets == 0:
+		case v.Status.State != session.Active || counters == nil:
+		case s.Type == session.Destination && counters.Terminated.Packets == 0:
 			v.Status.Reason, v.Status.Message = flows.ReasonNoTraffic, "nothing with its header has arrived yet"
-		case s.Type != session.Destination && v.Status.Tapped.Packets == 0:
+		case s.Type != session.Destination && counters.Tapped.Packets == 0:
 			v.Status.Reason, v.Status.Message = flows.ReasonNoTraffic, strings.TrimSuffix("nothing has passed its sources yet; "+v.Status.Message, "; ")
 		}
 		o.views = append(o.views, v)
@@ -184,32 +195,38 @@ func tapBridgeOf(p flows.Program, name string) string {
 	return ""
 }
 
-func view(s session.Stored, st session.Status, c flows.Counters) sessionView {
+// newView is a session with its counters, nil where they are not known.
+func newView(s session.Stored, st session.Status, c *flows.Counters) sessionView {
 	v := sessionView{
 		Name: s.Name, Type: s.Type, Spec: s.Session, Effective: st.Effective, slot: s.Slot,
-		Status: statusView{
-			State: st.State, Reason: st.Reason, Message: st.Message, Since: st.Since,
-			Tapped: c.Tapped, Guarded: c.Guarded, Matched: c.Matched, Filtered: c.Filtered, Limited: c.Limited,
-		},
+		Status: statusView{State: st.State, Reason: st.Reason, Message: st.Message, Since: st.Since},
 	}
 	if s.Type != session.Destination && !s.HostRate.IsZero() {
 		v.HostRate = &s.HostRate
 	}
-	if s.Type == session.Destination {
-		v.Status.Terminated, v.Status.Delivered, v.Status.Oversize = &c.Terminated, &c.Delivered, &c.Oversize
-	}
-	if c.Age > 0 {
-		since := time.Now().Add(-c.Age).UTC().Truncate(time.Second)
-		v.Status.CountersSince = &since
+	if c != nil {
+		v.count(*c)
 	}
 	for _, cs := range st.Collectors {
-		cv := collectorView{CollectorStatus: cs}
-		if cs.Snaplen > 0 {
-			cv.Sent = c.Sent
-			v.Status.Sent.Packets += c.Sent.Packets
-			v.Status.Sent.Bytes += c.Sent.Bytes
+		cv := collectorView{CollectorStatus: cs, Vanishes: cs.Snaplen > 0 && flows.Loses(cs.Reason)}
+		if c != nil && cs.Snaplen > 0 {
+			cv.Sent = &c.Sent
+			*v.Status.Sent = v.Status.Sent.Plus(c.Sent)
 		}
 		v.Status.Collectors = append(v.Status.Collectors, cv)
 	}
 	return v
+}
+
+// count fills in what was counted.
+func (v *sessionView) count(c flows.Counters) {
+	st := &v.Status
+	st.Tapped, st.Guarded, st.Matched, st.Filtered, st.Limited, st.Sent = &c.Tapped, &c.Guarded, &c.Matched, &c.Filtered, &c.Limited, &flows.Count{}
+	if v.Type == session.Destination {
+		st.Terminated, st.Delivered, st.Oversize = &c.Terminated, &c.Delivered, &c.Oversize
+	}
+	if c.Age > 0 {
+		since := time.Now().Add(-c.Age).UTC().Truncate(time.Second)
+		st.CountersSince = &since
+	}
 }
