@@ -13,6 +13,7 @@ import (
 // TestDryRun: --dry-run of each command that changes something changes nothing, and shows exactly the rows and flows that
 // the command then changes.
 func TestDryRun(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("gap", "--source", "vnet0")
 	s.add("stays", "--source", "vnet1")

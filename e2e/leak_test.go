@@ -82,6 +82,7 @@ var packetsOf = regexp.MustCompile(`n_packets=(\d+)`)
 // is dropped there, and the host's own stack gets nothing of it; of a device that is not attached, or no more, it gets all.
 // Nor does the tap bridge's own port follow the device's MTU (trap 43).
 func TestHostStackGetsNothing(t *testing.T) {
+	t.Parallel()
 	a := newAttached(t)
 	anyhow := func(context.Context) error { return nil }
 	const all = len("ARP ND broadcast ")

@@ -33,6 +33,7 @@ func sh(t *testing.T, args ...string) string {
 // TestPackages: the Debian package is installed into a root of its own, its unit is sound and confined, the program that
 // it brings runs as the unit would run it, and it is purged without a trace. The RPM package holds the same.
 func TestPackages(t *testing.T) {
+	t.Parallel()
 	dist, root := t.TempDir(), t.TempDir()
 	pack := exec.Command("../scripts/package.sh", dist)
 	pack.Env = append(os.Environ(), "VERSION=v9.8.7")

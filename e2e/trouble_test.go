@@ -46,6 +46,7 @@ func isNote(ids map[string]string) bool {
 // TestControlSocket: the control socket is found by who serves the bridges, whatever it is called and whatever lies beside
 // it, in a run directory of any length; where it is elsewhere, the error says so and the flag names it.
 func TestControlSocket(t *testing.T) {
+	t.Parallel()
 	s := newLab(t)
 	s.must(s.host.AddBridge(s.ctx, "br0"))
 	s.must(s.host.Attach(s.ctx, s.guest("a"), "br0", "vnet0", lab.GuestIf{}))
@@ -164,8 +165,10 @@ func (s *scene) states() (states map[string]string, r result) {
 // TestDeliveryBridgeWithoutSocket: a bridge that is delivered to and whose OpenFlow socket is gone, or hangs, holds up
 // nothing: others are programmed and copy, everything can be stopped and removed, and what is left is told, and deleted later.
 func TestDeliveryBridgeWithoutSocket(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"gone", "hung"} {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
 			s := troubled(t, "destination")
 			socket := filepath.Join(s.host.RunDir(), "br2.mgmt")
 			s.must(os.Rename(socket, socket+".aside"))
@@ -219,6 +222,7 @@ func TestDeliveryBridgeWithoutSocket(t *testing.T) {
 
 // TestTapBridgeWithoutSocket: where our own bridge cannot be programmed, its sessions say so, and stop all the same.
 func TestTapBridgeWithoutSocket(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("one", "--source", "vnet0", "--match", "icmp")
 	s.add("two", "--source", "vnet1", "--match", "icmp")
@@ -238,6 +242,7 @@ func TestTapBridgeWithoutSocket(t *testing.T) {
 
 // TestProductionProtocols: whatever versions of OpenFlow a production bridge's owner has left it, its sessions are in force.
 func TestProductionProtocols(t *testing.T) {
+	t.Parallel()
 	s := troubled(t, "destination")
 	for _, protocol := range []string{"OpenFlow10", "OpenFlow11", "OpenFlow12", "OpenFlow13", "OpenFlow14", "OpenFlow15"} {
 		s.vsctl("set", "bridge", "br2", "protocols="+protocol)
@@ -254,11 +259,13 @@ func TestProductionProtocols(t *testing.T) {
 // TestDatapathTypeChanges: a bridge whose datapath type changes, and changes back, moves to our other bridge and back, with
 // what is delivered to it; sessions of other bridges are programmed meanwhile.
 func TestDatapathTypeChanges(t *testing.T) {
+	t.Parallel()
 	if lab.Datapath() != lab.Userspace {
 		t.Skip("the lab's other datapath is not there")
 	}
 	for _, kind := range []string{"source", "destination"} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			s := troubled(t, kind)
 			for _, datapath := range []string{map[string]string{"source": "system", "destination": "no-such"}[kind], "netdev"} {
 				s.vsctl("--no-wait", "set", "bridge", "br2", "datapath_type="+datapath)
@@ -282,8 +289,10 @@ func TestDatapathTypeChanges(t *testing.T) {
 // TestVswitchdAway: while ovs-vswitchd is down, or hangs, what is stored is listed, what is to stop goes from the database at
 // once, the commands say what that means, and when it is back not one copy leaves.
 func TestVswitchdAway(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"down", "hung", "hung, with a daemon"} {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
 			s := stopScene(t)
 			if strings.Contains(how, "daemon") {
 				s.daemon().ready()
@@ -360,6 +369,7 @@ func TestVswitchdAway(t *testing.T) {
 
 // TestDatabaseHangs: with a database that does not answer nothing can be listed or changed, and the error says so in time.
 func TestDatabaseHangs(t *testing.T) {
+	t.Parallel()
 	s := newLab(t)
 	s.must(s.host.PauseDB())
 	defer func() { _ = s.host.ResumeDB() }()
@@ -378,6 +388,7 @@ func TestDatabaseHangs(t *testing.T) {
 // TestDatabaseElsewhere: another database than the run directory's is named by --db, also one over TCP; what cannot be one
 // is refused.
 func TestDatabaseElsewhere(t *testing.T) {
+	t.Parallel()
 	s := newLab(t)
 	s.must(s.host.AddBridge(s.ctx, "br0"))
 	s.must(s.host.Attach(s.ctx, s.guest("a"), "br0", "vnet0", lab.GuestIf{}))
