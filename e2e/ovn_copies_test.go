@@ -193,6 +193,7 @@ func TestOVNAllPorts(t *testing.T) {
 
 // TestOVNUnderlay: of the underlay, what geneve carries is copied once each way, and ERSPAN of this host and of another is not.
 func TestOVNUnderlay(t *testing.T) {
+	t.Parallel()
 	s := newOVNScene(t)
 	s.addOn(s.host, "guest", "--source", "iface-id=a", "--session-id", "1")
 	s.addOn(s.h2, "guest", "--source", "iface-id=b", "--session-id", "2")
