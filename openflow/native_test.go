@@ -63,18 +63,6 @@ func testBridge(t *testing.T) (context.Context, *Client, *ovsdbtest.Server) {
 	return ctx, c, s
 }
 
-// nativeLines is each match and each action once.
-func nativeLines() []flows.Line {
-	var lines []flows.Line
-	for i, m := range nativeMatches {
-		lines = append(lines, flows.Line{Table: 10, Priority: 1 + i, Cookie: flows.NewCookie(flows.StagePermit, uint32(i)), Match: m, Actions: "drop"})
-	}
-	for i, a := range nativeActions {
-		lines = append(lines, flows.Line{Table: 0, Priority: 65535 - i, Cookie: flows.NewCookie(flows.StageSent, uint32(i)), Match: "in_port=1,dl_vlan=10", Actions: a})
-	}
-	return lines
-}
-
 func inOrder(entries []flows.Entry) []flows.Line {
 	if len(entries) == 0 {
 		return nil
@@ -282,27 +270,4 @@ func TestNativeAfterRestart(t *testing.T) {
 		s.Run("ovs-vsctl", "add-br", "br-t", "--", "set", "bridge", "br-t", "datapath_type=dummy", "fail_mode=secure",
 			"protocols=OpenFlow10,OpenFlow13,OpenFlow14,OpenFlow15")
 	}
-}
-
-func FuzzDecode(f *testing.F) {
-	for _, l := range nativeLines() {
-		body, err := flowMod(flowAdd, l)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(body[40:])
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if text, err := decodeMatch(b); err == nil {
-			if once, err := canonicalMatch(text); err == nil {
-				if twice, err := canonicalMatch(once); err != nil || twice != once {
-					t.Errorf("%q becomes %q, and that %q, %v", text, once, twice, err)
-				}
-			}
-		}
-		decodeInstructions(b)
-		if len(b) >= statsLen {
-			decodeStats(b)
-		}
-	})
 }
