@@ -8,7 +8,7 @@ ifneq ($(SUDO),)
 EXEC := -exec "sudo --preserve-env=PATH,CI,HOME,DOCKER_HOST,BASE,SUITE,LAB_OVS_BIN,LAB_PORTS,OVS_ERSPAN_SEED,OVS_ERSPAN_SOAK"
 endif
 
-.PHONY: all build demo check test test-unit test-e2e test-other-ovs test-ovn test-dpdk test-kernel test-containers test-systemd test-systemd-kernel soak \
+.PHONY: all build demo check test test-unit test-e2e test-other-ovs test-ovn test-dpdk test-kernel test-containers test-systemd test-systemd-kernel soak fuzz \
 	lint vulncheck docs bench packages setup setup-containers setup-roots try try-down clean
 
 all: build
@@ -101,6 +101,11 @@ test-systemd: setup-containers
 
 test-systemd-kernel: setup setup-containers
 	scripts/test-systemd.sh vm
+
+# Every fuzz target, for FUZZTIME each.
+FUZZTIME ?= 1m
+fuzz:
+	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
 # The model-based test with ever other random sequences, for SOAK long.
 SOAK ?= 30m
