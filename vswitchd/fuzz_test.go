@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"testing"
 	"time"
-
 )
 
 // FuzzAnswer: whatever answers at the control socket, as it is or as the result of a call, each question ends with what was
