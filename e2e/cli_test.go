@@ -101,7 +101,7 @@ func TestCommands(t *testing.T) {
 			}
 		}
 	}
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	rows, err = s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(before, rows.Lines()); diff != "" {

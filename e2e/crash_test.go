@@ -110,7 +110,7 @@ func TestKilledAtEachStep(t *testing.T) {
 		s.nothingToDo()
 	}
 	s.copies(0)
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	rows, err = s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(before, rows.Lines()); diff != "" {
@@ -157,7 +157,7 @@ func TestDeliveryKilledAtEachStep(t *testing.T) {
 		s.ok("run", "--once")
 		gone(step + " of remove")
 	}
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	rows, err = s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(before, rows.Lines()); diff != "" {
@@ -210,7 +210,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 	s.ok("session", "add", "one", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr, "--may-exist")
 	s.copies(1)
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	rows, err = s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(before, rows.Lines()); diff != "" {

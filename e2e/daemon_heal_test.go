@@ -295,7 +295,7 @@ func TestDaemonKilledAtEachStep(t *testing.T) {
 		wait(0)
 		s.must(d.Stop(s.ctx))
 	}
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	rows, err = s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(before, rows.Lines()); diff != "" {

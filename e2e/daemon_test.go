@@ -136,7 +136,7 @@ func TestDaemonTakesOver(t *testing.T) {
 	s.daemon().ready()
 	s.ok("session", "remove", "one")
 	s.copies(0)
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	rows, err = s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(before, rows.Lines()); diff != "" {

@@ -251,7 +251,7 @@ func TestDeliveredToADevice(t *testing.T) {
 func TestDeliveryFlowGoesWithoutItsPort(t *testing.T) {
 	t.Parallel()
 	for name, stop := range map[string][]string{
-		"removed": {"session", "remove", "in"}, "disabled": {"session", "disable", "in"}, "uninstalled": {"uninstall"},
+		"removed": {"session", "remove", "in"}, "disabled": {"session", "disable", "in"}, "uninstalled": {"uninstall", "--yes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -112,5 +112,5 @@ func TestTooOldOpenVSwitch(t *testing.T) {
 		t.Errorf("doctor: exit %d, %+v", code, found["version"])
 	}
 	s.ok("session", "remove", "one")
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 }

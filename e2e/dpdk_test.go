@@ -106,7 +106,7 @@ func TestDPDKCopies(t *testing.T) {
 	if s.pmdHits("megaflow") == 0 {
 		t.Error("no packet passed a thread that polls DPDK's ports")
 	}
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	after, err := s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(rows.Lines(), after.Lines()); diff != "" {

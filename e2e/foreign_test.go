@@ -77,7 +77,7 @@ func TestForeignStateIsUntouched(t *testing.T) {
 			s.ok("session", "set", "in", "--session-id", "8")
 			s.ok("session", "disable", "in")
 			same("disabled")
-			s.ok("uninstall")
+			s.ok("uninstall", "--yes")
 			same("after uninstall")
 			rows, err := s.host.DumpRows(s.ctx)
 			s.must(err)

@@ -468,7 +468,7 @@ func TestSegmentedTap(t *testing.T) {
 		}
 	}
 	s.ok(add...)
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	if d := devices(); len(d) != 0 {
 		t.Errorf("after uninstall: devices %v", d)
 	}

@@ -120,7 +120,7 @@ func TestHostStackGetsNothing(t *testing.T) {
 	}
 	// A crash that leaves the device detached, and the stack kept from it.
 	a.killAt("rows-last", "session", "remove", "in")
-	a.ok("uninstall")
+	a.ok("uninstall", "--yes")
 	if got := a.whoAnswers(anyhow); len(got) != all {
 		t.Errorf("afterwards, the host's own stack gets only: %s", got)
 	}

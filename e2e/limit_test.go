@@ -213,7 +213,7 @@ func TestMaxRateLife(t *testing.T) {
 	s.ok("session", "disable", "one")
 	s.ok("session", "enable", "one")
 	s.copies(1)
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	after, err := s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(rows.Lines(), after.Lines()); diff != "" {
@@ -322,7 +322,7 @@ func TestHostRate(t *testing.T) {
 	}
 	s.nothingToDo()
 	s.ok("host", "set", "--max-rate", "1Gbps")
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	after, err := s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(rows.Lines(), after.Lines()); diff != "" {
@@ -354,7 +354,7 @@ func TestSelfTestIsKilled(t *testing.T) {
 	left(2)
 	s.nothingToDo() // it may be under way
 	s.ping(s.a, addrB, 3)
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	if diff := cmp.Diff(before, dump()); diff != "" {
 		t.Errorf("after uninstall (-before +after):\n%s", diff)
 	}

@@ -203,5 +203,5 @@ func TestOVNRecomputes(t *testing.T) {
 	cost("disable", 2, func() { s.ok("session", "disable", "one") })
 	cost("enable", 2, func() { s.ok("session", "enable", "one") })
 	cost("one of another tap", 2, func() { s.addOn(s.host, "two", "--source", "iface-id=d") })
-	cost("uninstall", 2, func() { s.ok("uninstall") })
+	cost("uninstall", 2, func() { s.ok("uninstall", "--yes") })
 }

@@ -65,7 +65,7 @@ func TestOVNUninstall(t *testing.T) {
 	s.throughOVN()
 	s.nbctl("--wait=hv", "lsp-detach-mirror", "a", "m1")
 	s.must(d.Stop(s.ctx))
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	same("after uninstall")
 	s.throughOVN()
 	if diff := cmp.Diff(rows, s.allRows()); diff != "" {

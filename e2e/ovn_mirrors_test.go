@@ -104,7 +104,7 @@ func TestOVNMirrors(t *testing.T) {
 	if diff := cmp.Diff(alone, pings()); diff != "" {
 		t.Errorf("copies when ours is gone (-want +got):\n%s", diff)
 	}
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	if diff := cmp.Diff(before, s.ovnMirrors()); diff != "" {
 		t.Errorf("OVN's mirrors after uninstall (-before +now):\n%s", diff)
 	}

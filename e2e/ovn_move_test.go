@@ -32,7 +32,7 @@ func TestOVNMove(t *testing.T) {
 		s.meet(s.a, addrB)
 	}
 	for _, h := range []*lab.Host{s.host, s.h2} {
-		if r := s.oeOn(h, lab.Command{}, "uninstall"); r.code != 0 {
+		if r := s.oeOn(h, lab.Command{}, "uninstall", "--yes"); r.code != 0 {
 			t.Errorf("%s: uninstall: exit %d: %s", h, r.code, r.stderr)
 		}
 	}

@@ -44,7 +44,7 @@ func TestArgumentsReachNoProcess(t *testing.T) {
 		"description": text, "sources": map[string]any{"ports": []string{"vnet0", "vnet1;marker"}}, "match": []any{map[string]string{"deny": "tcp,tp_dst=4711"}}, "allowMissing": true}}}),
 		"apply", "-f", "-", "--dry-run")
 	for _, args := range []string{"session list", "session show marker-a", "session trace marker-a", "export", "session disable marker-a", "session enable marker-a",
-		"session remove marker-a marker-b", "uninstall"} {
+		"session remove marker-a marker-b", "uninstall --yes"} {
 		ok("", strings.Split(args, " ")...)
 	}
 	logged, err := os.ReadFile(log)
@@ -145,7 +145,7 @@ func TestNamesStayNames(t *testing.T) {
 	if diff := cmp.Diff(before, during); diff != "" {
 		t.Errorf("others' rows and flows (-before +during):\n%s", diff)
 	}
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	if diff := cmp.Diff(before, foreign()); diff != "" {
 		t.Errorf("others' rows and flows (-before +after):\n%s", diff)
 	}

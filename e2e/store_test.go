@@ -117,7 +117,7 @@ func TestAccidentsOfTheStore(t *testing.T) {
 		t.Errorf("the session is %s, was %s", got, session)
 	}
 	// An uninstall beside the daemon is none: nothing comes back.
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	s.settled()
 	after, err := s.host.DumpRows(s.ctx)
 	s.must(err)
@@ -209,7 +209,7 @@ func TestNothingOfOursInExternalIDs(t *testing.T) {
 		}
 		return nil
 	}))
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	s.vsctl("set", "open", ".", "external_ids:last=1")
 	s.must(lab.Until(s.ctx, "the monitor tells of the last change", func(context.Context) error {
 		if !strings.Contains(monitor.Stdout(), `"last"`) {

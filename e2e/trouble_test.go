@@ -194,7 +194,7 @@ func TestDeliveryBridgeWithoutSocket(t *testing.T) {
 			}
 			s.ok(append([]string{"session", "enable", "one"}, patience...)...)
 			s.copies(1)
-			if r := s.oe(append([]string{"uninstall"}, patience...)...); r.code != 3 || !strings.Contains(r.stderr, "br2") {
+			if r := s.oe(append([]string{"uninstall", "--yes"}, patience...)...); r.code != 3 || !strings.Contains(r.stderr, "br2") {
 				t.Errorf("uninstall: exit %d: %s", r.code, r.stderr)
 			}
 			s.noRowsLeft("after uninstall")
@@ -205,7 +205,7 @@ func TestDeliveryBridgeWithoutSocket(t *testing.T) {
 			if !strings.Contains(strings.Join(flows, "\n"), "0xe25a") {
 				t.Fatalf("there is nothing left to delete: %v", flows)
 			}
-			s.ok("uninstall")
+			s.ok("uninstall", "--yes")
 			if flows, err := s.host.DumpFlows(s.ctx, "br2"); err != nil || strings.Contains(strings.Join(flows, "\n"), "0xe25a") {
 				t.Errorf("a second uninstall leaves %v, %v", flows, err)
 			}
@@ -236,7 +236,7 @@ func TestTapBridgeWithoutSocket(t *testing.T) {
 	s.copies(1)
 	s.ok("session", "disable", "--all") // with the last session the bridge goes
 	s.noCopies()
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	s.noRowsLeft("after uninstall")
 }
 
@@ -253,7 +253,7 @@ func TestProductionProtocols(t *testing.T) {
 			t.Errorf("%s: %s, %v", protocol, flows, err)
 		}
 	}
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 }
 
 // TestDatapathTypeChanges: a bridge whose datapath type changes, and changes back, moves to our other bridge and back, with
@@ -280,7 +280,7 @@ func TestDatapathTypeChanges(t *testing.T) {
 				}
 			}
 			s.nothingToDo()
-			s.ok("uninstall")
+			s.ok("uninstall", "--yes")
 			s.noRowsLeft("after uninstall")
 		})
 	}
@@ -349,7 +349,7 @@ func TestVswitchdAway(t *testing.T) {
 			}
 			begin = time.Now()
 			if how == "hung" {
-				stopped("uninstall")
+				stopped("uninstall", "--yes")
 				s.noRowsLeft("after uninstall")
 			} else {
 				stopped("session", "disable", "--all")
@@ -373,7 +373,7 @@ func TestDatabaseHangs(t *testing.T) {
 	s := newLab(t)
 	s.must(s.host.PauseDB())
 	defer func() { _ = s.host.ResumeDB() }()
-	for _, args := range [][]string{{"session", "list"}, {"session", "disable", "--all"}, {"uninstall"}} {
+	for _, args := range [][]string{{"session", "list"}, {"session", "disable", "--all"}, {"uninstall", "--yes"}} {
 		begin := time.Now()
 		r := s.oe(append(args, "--timeout", "1s")...)
 		if r.code == 0 || !strings.Contains(r.stderr, "ovsdb-server did not answer in time") || !strings.Contains(r.stderr, "db.sock") {

@@ -233,6 +233,13 @@ func (m *Metrics) counters(ctx context.Context, out chan<- prometheus.Metric, r 
 	}
 	counted := flows.CountAll(r.Plan.Program, entries)
 	for _, s := range r.Wish.Sessions {
+		if kept := r.Status[s.Name].Counted; s.Stopped() && kept != nil { // no counter falls because a session was stopped
+			for stage, n := range kept.Stages {
+				out <- prometheus.MustNewConstMetric(packets, prometheus.CounterValue, float64(n.Packets), s.Name, s.Bridge, stage)
+				out <- prometheus.MustNewConstMetric(bytes, prometheus.CounterValue, float64(n.Bytes), s.Name, s.Bridge, stage)
+			}
+			continue
+		}
 		outcome := r.Plan.Program.Outcomes[s.Name]
 		if outcome == nil || entries[outcome.TapBridge] == nil {
 			continue

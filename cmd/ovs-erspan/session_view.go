@@ -39,7 +39,8 @@ type statusView struct {
 	Generation         uint64          `json:"generation"`
 	ObservedGeneration uint64          `json:"observedGeneration"`
 	CountersSince      *time.Time      `json:"countersSince,omitempty"`
-	Tapped             *flows.Count    `json:"tapped"` // null, as each of these: nobody counts, or it cannot be seen
+	CountersUntil      *time.Time      `json:"countersUntil,omitempty"` // of a stopped session
+	Tapped             *flows.Count    `json:"tapped"`                  // null, as each of these: nobody counts, or it cannot be seen
 	Guarded            *flows.Count    `json:"guarded"`
 	Matched            *flows.Count    `json:"matched"`
 	Filtered           *flows.Count    `json:"filtered"`
@@ -90,6 +91,7 @@ func (h *host) storedViews(away error) ([]sessionView, error) {
 		st := wish.Status[s.Name]
 		v := newView(s, st, nil)
 		v.lost(st, nil)
+		v.keep(s, st.Counted)
 		v.Status.Generation, v.Status.ObservedGeneration = wish.Generation, wish.InForce
 		if s.Bounded() {
 			v.Status.Used = &flows.Count{Packets: s.Used.Packets, Bytes: s.Used.Bytes}
@@ -156,6 +158,7 @@ func (h *host) observe(ctx context.Context) (observed, error) {
 		}
 		v := newView(s, status[s.Name], counters)
 		v.lost(wish.Status[s.Name], watching)
+		v.keep(s, wish.Status[s.Name].Counted)
 		if s.Bounded() {
 			v.Status.Used = &flows.Count{Packets: s.Used.Packets, Bytes: s.Used.Bytes}
 			if !s.Stopped() {
@@ -216,6 +219,22 @@ func newView(s session.Stored, st session.Status, c *flows.Counters) sessionView
 		v.Status.Collectors = append(v.Status.Collectors, cv)
 	}
 	return v
+}
+
+// keep fills in what a stopped session had counted until then.
+func (v *sessionView) keep(s session.Stored, counted *session.Counted) {
+	if !s.Stopped() || counted == nil {
+		return
+	}
+	of := func(stage string) flows.Count { return flows.Count(counted.Stages[stage]) }
+	v.count(flows.Counters{Tapped: of("tapped"), Guarded: of("guarded"), Matched: of("matched"), Filtered: of("filtered"), Limited: of("limited"),
+		Terminated: of("terminated"), Delivered: of("delivered"), Oversize: of("oversize")})
+	sent := of("sent")
+	v.Status.Sent, v.Status.CountersUntil = &sent, &counted.Until
+	if _, known := counted.Stages["lost"]; known {
+		lost := of("lost")
+		v.Status.Lost = &lost
+	}
 }
 
 // count fills in what was counted.
