@@ -94,6 +94,9 @@ func TestTooOldOpenVSwitch(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	s.add("one", "--source", "vnet0")
+	if version := s.vsctlOut("get", "open", ".", "ovs_version"); !strings.HasPrefix(version, `"2.`) && !strings.HasPrefix(version, `"3.`) {
+		t.Skip("with 4.0 what a test writes into ovs_version does not stay")
+	}
 	s.vsctl("set", "open", ".", "ovs_version=2.15.0")
 	before := s.snapshot()
 	said := s.refused("session", "add", "two", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr)

@@ -28,7 +28,8 @@ type sessionView struct {
 	// Samples are what of no session arrived lately; only the row of unmatched frames has them.
 	Samples []sample `json:"samples,omitempty"`
 
-	slot uint32
+	slot     uint32
+	watching *time.Time // since when a daemon has been counting lost copies; nil where none does
 }
 
 type statusView struct {
@@ -90,7 +91,7 @@ func (h *host) storedViews(away error) ([]sessionView, error) {
 	for _, s := range wish.Sessions {
 		st := wish.Status[s.Name]
 		v := newView(s, st, nil)
-		v.lost(st, nil)
+		v.lost(st, h.app.watching())
 		v.keep(s, st.Counted)
 		v.Status.Generation, v.Status.ObservedGeneration = wish.Generation, wish.InForce
 		if s.Bounded() {
@@ -101,6 +102,10 @@ func (h *host) storedViews(away error) ([]sessionView, error) {
 			v.Status.State, v.Status.Reason, v.Status.Message = session.Disabled, flows.ReasonDisabled, "disabled by the user"
 		case !s.Stopped():
 			v.Status.State, v.Status.Reason, v.Status.Message = session.Pending, flows.ReasonUnreachable, away.Error()
+			for i := range v.Status.Collectors { // what was so of them once need not be
+				c := &v.Status.Collectors[i]
+				c.State, c.Reason, c.Message, c.Vanishes = session.Pending, flows.ReasonUnreachable, away.Error(), false
+			}
 			if st.Reason != flows.ReasonUnreachable {
 				v.Status.Since = time.Now().UTC().Truncate(time.Second)
 			}
