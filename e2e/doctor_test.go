@@ -94,9 +94,6 @@ func TestTooOldOpenVSwitch(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	s.add("one", "--source", "vnet0")
-	if version := s.vsctlOut("get", "open", ".", "ovs_version"); !strings.HasPrefix(version, `"2.`) && !strings.HasPrefix(version, `"3.`) {
-		t.Skip("with 4.0 what a test writes into ovs_version does not stay")
-	}
 	s.vsctl("set", "open", ".", "ovs_version=2.15.0")
 	before := s.snapshot()
 	said := s.refused("session", "add", "two", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr)
@@ -110,9 +107,6 @@ func TestTooOldOpenVSwitch(t *testing.T) {
 	}
 	if state, reason := s.state("one"); state != "Degraded" || reason != "Unsupported" {
 		t.Errorf("the session of before is %s, %s", state, reason)
-	}
-	if found, code := s.doctor(); code != 1 || len(found["version"]) != 1 || found["version"][0].Level != "failure" {
-		t.Errorf("doctor: exit %d, %+v", code, found["version"])
 	}
 	s.ok("session", "remove", "one")
 	s.ok("uninstall", "--yes")
