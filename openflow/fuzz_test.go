@@ -117,3 +117,15 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+var nativeActions = []string{
+	"drop", "goto_table:5", "pop_vlan", "output:3", "pop_vlan,set_field:1->tun_erspan_dir,clone(set_field:0x1->reg0,resubmit(,10))",
+	"clone(set_field:0x1->reg0,resubmit(,10)),clone(set_field:0x2->reg0,resubmit(,30))", "set_field:0x7->reg1,goto_table:41",
+	"set_field:0x64->tun_id,set_field:2->tun_erspan_ver,set_field:0->tun_erspan_hwid,set_field:2001:db8::9->tun_ipv6_dst,output(port=1,max_len=64)",
+	"set_field:0x3ff->tun_id,set_field:1->tun_erspan_ver,set_field:0xfffff->tun_erspan_idx,set_field:::->tun_ipv6_dst,set_field:192.0.2.9->tun_dst,output(port=65279,max_len=65535)",
+	"set_field:0x3f->tun_erspan_hwid,output(port=2,max_len=14)", "clone(output(port=LOCAL,max_len=14))",
+	"clone(output(port=2,max_len=14),set_field:0x1->reg0,resubmit(,25))",
+	"set_field:1->tun_erspan_ver,clone(set_field:192.0.2.9->tun_dst,output(port=1,max_len=64)),clone(set_field:2001:db8::9->tun_ipv6_dst,output(port=1,max_len=1440))",
+	"check_pkt_larger(1518)->NXM_NX_REG5[0],goto_table:51", "check_pkt_larger(65535)->NXM_NX_REG0[31],output:2",
+	"move:NXOXM_ET_ERSPAN_HWID[]->NXM_NX_REG1[0..5],move:NXOXM_ET_ERSPAN_DIR[]->NXM_NX_REG2[0],move:NXOXM_ET_ERSPAN_IDX[]->NXM_NX_REG3[0..19],resubmit(,41)",
+}
