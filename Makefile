@@ -1,4 +1,5 @@
-# The two commands of a newcomer are `make demo` and `make test`; both install what is missing first (scripts/setup.sh).
+# The commands of a newcomer are `make demo`, `make check` (two minutes) and `make test` (all of it, a quarter of an hour);
+# each installs what is missing first (scripts/setup.sh). docs/testing.md has the tiers of the tests.
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 GO ?= go
@@ -7,8 +8,8 @@ ifneq ($(SUDO),)
 EXEC := -exec "sudo --preserve-env=PATH,CI,HOME,DOCKER_HOST,BASE,SUITE,LAB_OVS_BIN,LAB_PORTS,OVS_ERSPAN_SEED,OVS_ERSPAN_SOAK"
 endif
 
-.PHONY: all build demo test test-unit test-e2e test-other-ovs test-ovn test-dpdk test-kernel test-containers test-systemd test-systemd-kernel soak \
-	lint vulncheck docs bench packages setup setup-containers try try-down clean
+.PHONY: all build demo check test test-unit test-e2e test-other-ovs test-ovn test-dpdk test-kernel test-containers test-systemd test-systemd-kernel soak \
+	lint vulncheck docs bench packages setup setup-containers setup-roots try try-down clean
 
 all: build
 
@@ -26,24 +27,45 @@ setup-containers:
 demo: setup build
 	@$(SUDO) bin/ovs-erspan demo
 
-test: setup setup-containers lint test-unit test-e2e test-other-ovs test-ovn test-kernel test-containers test-systemd
+# What is downloaded and unpacked once, so that no part of the tests counts it as its own time. Where this fails, the part that
+# wants it says so.
+setup-roots: setup setup-containers
+	-@scripts/kernel.sh >/dev/null
+	-@scripts/debian-root.sh >/dev/null
+	-@scripts/ovs-root.sh $(OTHER_SUITE) >/dev/null
+	-@scripts/ovs-root.sh $(OVN_SUITE) ovn >/dev/null
+
+# The parts of `make test`: a part NAME is the target test-NAME (but lint). Those of PARTS run one after another, since each
+# takes all processors; those of PARTS_BESIDE then run side by side. A new tier is added to one of the two lists.
+PARTS := lint unit e2e other-ovs ovn
+PARTS_BESIDE := kernel containers systemd
+
+check: setup
+	@MAKE="$(MAKE)" scripts/test.sh lint unit
+
+test: setup-roots build
+	@MAKE="$(MAKE)" scripts/test.sh $(PARTS) -- $(PARTS_BESIDE)
 
 # Everything but the end-to-end scenarios. Some of these tests start a private ovsdb-server, and those of the lab make
-# network namespaces.
+# network namespaces. What measures memory is slow and tells nothing under the race detector.
 test-unit:
-	$(GO) test -race $(EXEC) -timeout 10m $$($(GO) list ./... | grep -v '/e2e$$')
+	$(GO) test -race $(EXEC) -timeout 20m $$($(GO) list ./... | grep -v '/e2e$$')
+	$(GO) test -run '^TestMemoryIsBounded$$' ./session
+
+# Scenarios side by side: each waits most of its time. More than this gains nothing on two processors.
+PARALLEL ?= 4
 
 # -count=1: go does not see that these tests depend on the binary. SUITE=trixie runs them with the Open vSwitch of another
-# Debian or Ubuntu release. The limit is for a machine a third as fast as two quiet cores.
+# Debian or Ubuntu release. The limit is for a machine a quarter as fast as two quiet cores.
 test-e2e:
-	$(if $(SUITE),LAB_OVS_BIN=$$(scripts/ovs-root.sh $(SUITE)) )$(GO) test -race -count=1 $(EXEC) -timeout 45m ./e2e
+	$(if $(SUITE),LAB_OVS_BIN=$$(scripts/ovs-root.sh $(SUITE)) )$(GO) test -race -count=1 -parallel $(PARALLEL) $(EXEC) -timeout 45m ./e2e
 
 # What differs between releases of Open vSwitch, with another one than this machine's.
 OTHER_SUITE ?= trixie
 OTHER_TESTS ?= ^(TestCopiesOfAPipeline|TestFragments)$$
 test-other-ovs: setup-containers
 	@if bin=$$(scripts/ovs-root.sh $(OTHER_SUITE)); then \
-	  LAB_OVS_BIN=$$bin $(GO) test -race -count=1 $(EXEC) -timeout 5m -run '$(OTHER_TESTS)' ./e2e; \
+	  LAB_OVS_BIN=$$bin $(GO) test -race -count=1 -parallel $(PARALLEL) $(EXEC) -timeout 20m -run '$(OTHER_TESTS)' ./e2e; \
 	else echo "test-other-ovs: left out"; test -z "$$CI"; fi
 
 # With a real OVN: the central part, and two hosts with ovn-controller in userspace (e2e/ovn_*_test.go). Of this machine's
@@ -51,16 +73,16 @@ test-other-ovs: setup-containers
 OVN_SUITE = $(or $(SUITE),$(shell . /etc/os-release && echo $$VERSION_CODENAME))
 test-ovn: setup setup-containers
 	@if bin=$$(scripts/ovs-root.sh $(OVN_SUITE) ovn); then \
-	  LAB_OVS_BIN=$$bin $(GO) test -race -count=1 $(EXEC) -timeout 10m -tags ovn -run '^TestOVN' ./e2e; \
+	  LAB_OVS_BIN=$$bin $(GO) test -race -count=1 -parallel $(PARALLEL) $(EXEC) -timeout 30m -tags ovn -run '^TestOVN' ./e2e; \
 	else echo "test-ovn: left out"; test -z "$$CI"; fi
 
 # Scenarios on ports of DPDK: an Open vSwitch built for it, without huge pages, with its driver af_packet on veth devices
-# (e2e/lab/dpdk.go). DPDK_SUITE=trixie takes that release's.
+# (e2e/lab/dpdk.go). One scenario at a time: each has a thread that takes a processor. DPDK_SUITE=trixie takes that release's.
 DPDK_SUITE ?= $(shell . /etc/os-release && echo $$VERSION_CODENAME)
 DPDK_TESTS ?= ^(TestDPDK.*|TestCopiesOfAPipeline|TestRunningFlowIsCopiedFromTheFirstPacket|TestFramesAreAsOnTheSourcesWire|TestHeaderFieldsOnTheWire|TestCollectorsOfBothFamilies|TestBothFamiliesArriveAtOnce|TestUnmatched|TestMaxRate|TestHostRate|TestUnsafeMeterBites|TestVerify|TestVerifyFilters|TestVerifyFaults|TestTrace|TestTraceDestination|TestDoctor|TestSourceWithoutDevice|TestDaemonSurvivesOpenvSwitch|TestForeignStateIsUntouched)$$
 test-dpdk: setup setup-containers
 	bin=$$(scripts/ovs-root.sh $(DPDK_SUITE) dpdk) && \
-	  LAB_PORTS=dpdk LAB_OVS_BIN=$$bin $(GO) test -race -count=1 $(EXEC) -timeout 15m -run '$(DPDK_TESTS)' ./e2e
+	  LAB_PORTS=dpdk LAB_OVS_BIN=$$bin $(GO) test -race -count=1 -parallel 1 $(EXEC) -timeout 30m -run '$(DPDK_TESTS)' ./e2e
 
 # Scenarios on the kernel's datapath, in a virtual machine (e2e/vm): those that are about it, and of the others those that
 # show that a session does there what it does in userspace. KERNEL_TESTS=. runs all; SUITE=trixie with that Open vSwitch.
@@ -85,7 +107,8 @@ SOAK ?= 30m
 soak: setup
 	OVS_ERSPAN_SOAK=$(SOAK) $(GO) test -race -count=1 $(EXEC) -timeout 0 -run '^TestModel$$' ./e2e
 
-# scripts/check-imports.sh holds the import table of docs/architecture.md.
+# scripts/check-imports.sh holds the import table of docs/architecture.md; scripts/check-scenarios.sh that scenarios run side
+# by side.
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
@@ -97,6 +120,7 @@ lint:
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags systemd ./e2e/systemd
 	cd e2e/containers && $(GO) vet ./... && $(GO) tool -modfile=../../tools/go.mod staticcheck ./...
 	scripts/check-imports.sh
+	scripts/check-scenarios.sh
 
 # Known vulnerabilities in what the programs call. Not part of `make test`: it needs the network.
 vulncheck:

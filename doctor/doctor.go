@@ -33,11 +33,14 @@ type Result struct {
 	Do      string `json:"do,omitempty"` // what to do; only where something is to be done
 }
 
-// Snapshot is what was gathered of a host. What could not be is told by the errors, and its fields are empty.
+// Snapshot is what was gathered of a host. What could not be is told by the errors, and its fields are empty. What is empty
+// was not seen: no check takes it for good (see Snapshot.missing).
 type Snapshot struct {
 	Rundir string
 	// DBError, VswitchdError and PlanError say why the database, ovs-vswitchd or a plan could not be had; "" where they could.
 	DBError, VswitchdError, PlanError string
+	// Version is what ovs-vswitchd says that it is, such as "3.1.0"; "" where it was not asked.
+	Version string
 
 	// Sessions are those that are asked about, sorted by name; State is the whole host's.
 	Sessions []session.Stored
@@ -49,8 +52,10 @@ type Snapshot struct {
 	Restored *session.Restored
 	// Outcomes are what the plan for all sessions makes of each, by name.
 	Outcomes map[string]*flows.Outcome
-	// KernelWays are the kernel's paths to the collectors of userspace sessions, which copies do not take.
-	KernelWays map[netip.Addr]flows.Path
+	// KernelWays are the kernel's paths to the collectors of userspace sessions, which copies do not take; KernelWaysError why
+	// they are not known.
+	KernelWays      map[netip.Addr]flows.Path
+	KernelWaysError string
 	// PendingRows and PendingFlows count what the next reconcile would change, over all sessions.
 	PendingRows, PendingFlows int
 	// PendingError says why flows could not be compared.
@@ -126,7 +131,8 @@ type check struct {
 	run       func(s *Snapshot) []Result // ID and Title are filled in; none means that it does not concern this host
 }
 
-// need is what a check cannot do without.
+// need is what a check cannot do without; each includes those before it. Columns that ovs-vswitchd writes, such as
+// Interface.ofport, are seen only while it answers: else they are what once was.
 type need int
 
 const (
@@ -161,20 +167,26 @@ func Examine(s Snapshot) []Result {
 }
 
 func (c check) examine(s *Snapshot) []Result {
-	missing := ""
-	switch {
-	case c.needs == nothing:
-	case s.DBError != "":
-		missing = "the database cannot be read"
-	case c.needs >= vswitchd && s.VswitchdError != "":
-		missing = "ovs-vswitchd does not answer"
-	case c.needs == plan && s.PlanError != "":
-		missing = "no plan can be made: " + s.PlanError
-	}
-	if missing != "" {
-		return []Result{{Level: Skipped, Saw: missing}}
+	if missing := s.missing(c.needs); missing != "" {
+		return []Result{skipped(missing)}
 	}
 	return c.run(s)
+}
+
+// missing says why what a check needs was not seen; "" where it was.
+func (s *Snapshot) missing(needs need) string {
+	switch {
+	case needs == nothing:
+	case s.DBError != "" || s.State.Bridges == nil:
+		return "the database was not read"
+	case needs >= vswitchd && (s.VswitchdError != "" || s.Control == ""):
+		return "ovs-vswitchd did not answer"
+	case needs == plan && s.PlanError != "":
+		return "no plan can be made: " + s.PlanError
+	case needs == plan && s.Outcomes == nil:
+		return "no plan was made"
+	}
+	return ""
 }
 
 // Worst is the worst level of all results; Skipped where there is none.

@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func healthy() Snapshot {
 	tunnel := port("es-tun-nd", "erspan", 1)
 	tunnel.ExternalIDs = map[string]string{flows.OwnerKey: "tunnel"}
 	return Snapshot{
-		Rundir: "/run", Sessions: []session.Stored{st}, Wished: 1, Broken: map[string]string{},
+		Rundir: "/run", Version: "3.1.0", Control: "/run/ovs-vswitchd.7.ctl, process 7", Sessions: []session.Stored{st}, Wished: 1, Broken: map[string]string{},
 		State: flows.State{OVSVersion: "3.1.0", OtherConfig: map[string]string{}, Bridges: map[string]*flows.Bridge{
 			"br0":          {Name: "br0", DatapathType: "netdev", Ports: map[string]*flows.Port{"vnet0": port("vnet0", "", 1)}, Mirrors: map[string]*flows.Mirror{}},
 			"br-ul":        {Name: "br-ul", DatapathType: "netdev", Ports: map[string]*flows.Port{}},
@@ -63,10 +64,13 @@ func TestChecks(t *testing.T) {
 	}{
 		{"ovsdb", Failure, "no such file", func(s *Snapshot) { s.DBError = "db.sock: no such file" }},
 		{"vswitchd", Failure, "not running", func(s *Snapshot) { s.VswitchdError = "not running" }},
-		{"version", Failure, "2.16.1", func(s *Snapshot) { s.State.OVSVersion = "2.16.1" }},
-		{"version", Warning, `""`, func(s *Snapshot) { s.State.OVSVersion = "" }},
+		{"version", Failure, "2.16.1", func(s *Snapshot) { s.Version = "2.16.1" }},
+		{"version", OK, "3.1.0", func(s *Snapshot) { s.State.OVSVersion = "" }}, // nobody has written it there
+		{"version", Failure, "ovs-vswitchd itself was not asked", func(s *Snapshot) { s.Version, s.State.OVSVersion = "", "2.16.1" }},
+		{"version", Warning, `"dev"`, func(s *Snapshot) { s.Version = "dev" }},
+		{"version", OK, "3.8", func(s *Snapshot) { s.Version = "3.8" }},
 		{"known-bugs", OK, "recurse", func(s *Snapshot) {}},
-		{"known-bugs", OK, "a meter on a copy", func(s *Snapshot) { s.State.OVSVersion = "3.7.1" }},
+		{"known-bugs", OK, "a meter on a copy", func(s *Snapshot) { s.Version = "3.7.1" }},
 		{"store", Failure, "slot 0", func(s *Snapshot) { s.Broken["bad"] = "slot 0" }},
 		{"daemon", Warning, "no daemon", func(s *Snapshot) { s.Daemon = Daemon{} }},
 		{"daemon", Failure, "no sign of life", func(s *Snapshot) { s.Daemon.Hung = true }},
@@ -81,6 +85,7 @@ func TestChecks(t *testing.T) {
 		{"store", Warning, "restored from bridge br-erspan", func(s *Snapshot) { s.Restored = &session.Restored{From: "bridge br-erspan"} }},
 		{"in-force", Failure, "refused", func(s *Snapshot) { s.PendingError = "refused" }},
 		{"contested", Warning, "again and again", func(s *Snapshot) { s.Contested = map[string]string{"web": "undone again and again"} }},
+		{"contested", Skipped, "only a daemon", func(s *Snapshot) { s.Daemon = Daemon{} }},
 		{"controller", Warning, "2 OpenFlow controllers", func(s *Snapshot) { s.Facts.Bridges["br-erspan-nd"] = Export{Controllers: 2} }},
 		{"datapath-type", Failure, "dummy", func(s *Snapshot) { s.State.Bridges["br0"].DatapathType = "dummy" }},
 		{"two-ways", Warning, "the kernel sends goes nowhere", func(s *Snapshot) { s.KernelWays = map[netip.Addr]flows.Path{co(s).Address: {}} }},
@@ -205,6 +210,60 @@ func TestChecks(t *testing.T) {
 	for _, c := range Checks() {
 		if !provoked[c[0]] {
 			t.Errorf("check %q is provoked by no test", c[0])
+		}
+	}
+}
+
+// TestNothingIsConcluded: a check whose question was not asked, or not answered, says neither that all is well nor that it
+// is not: it was skipped, with the reason.
+func TestNothingIsConcluded(t *testing.T) {
+	all := map[string]bool{}
+	byNeed := func(from need) (ids []string) {
+		for _, c := range checks {
+			all[c.id] = true
+			if c.needs >= from {
+				ids = append(ids, c.id)
+			}
+		}
+		return ids
+	}
+	for name, tt := range map[string]struct {
+		unseen func(*Snapshot)
+		skip   []string // checks that have seen nothing then
+	}{
+		"nothing was gathered":         {func(s *Snapshot) { *s = Snapshot{} }, append(byNeed(database), "ovsdb", "vswitchd", "version", "known-bugs", "unreadable")},
+		"no database":                  {func(s *Snapshot) { s.DBError = "away" }, byNeed(database)},
+		"the database was not asked":   {func(s *Snapshot) { s.State = flows.State{} }, append(byNeed(database), "ovsdb")},
+		"no ovs-vswitchd":              {func(s *Snapshot) { s.VswitchdError = "away" }, byNeed(vswitchd)},
+		"ovs-vswitchd was not asked":   {func(s *Snapshot) { s.Control = "" }, append(byNeed(vswitchd), "vswitchd")},
+		"no plan":                      {func(s *Snapshot) { s.PlanError = "no" }, byNeed(plan)},
+		"nobody has planned":           {func(s *Snapshot) { s.Outcomes = nil }, byNeed(plan)},
+		"no version anywhere":          {func(s *Snapshot) { s.Version, s.State.OVSVersion = "", "" }, []string{"version", "known-bugs"}},
+		"the kernel tells no routes":   {func(s *Snapshot) { s.KernelWaysError = "no" }, []string{"two-ways"}},
+		"the clock cannot be asked":    {func(s *Snapshot) { s.ClockError = "no" }, []string{"clock"}},
+		"no daemon":                    {func(s *Snapshot) { s.Daemon = Daemon{} }, []string{"contested"}},
+		"nobody listened":              {func(s *Snapshot) { s.Sampled = 0 }, []string{"unreadable"}},
+		"no iface_types and no port":   {func(s *Snapshot) { s.Facts.IfaceTypes = nil; delete(s.State.Bridges, "br-erspan-nd") }, []string{"erspan-support"}},
+		"no way to the collector":      {func(s *Snapshot) { s.Outcomes["web"].Collectors[0].Path = flows.Path{} }, []string{"own-address", "route", "two-ways", "neighbor"}},
+		"its next hop was not seen":    {func(s *Snapshot) { s.Outcomes["web"].Collectors[0].Path.HasNeighbor = false }, []string{"neighbor"}},
+		"a destination, and nftables":  {func(s *Snapshot) { s.Sessions[0].Type, s.IsolationError = session.Destination, "no" }, []string{"host-stack"}},
+		"its firewall, and no plan":    {func(s *Snapshot) { s.Sessions[0].Type, s.PlanError = session.Destination, "no" }, []string{"firewall"}},
+		"nobody can read the sessions": {func(s *Snapshot) { s.Sessions = nil; s.DBError = "no" }, []string{"store", "sessions"}},
+	} {
+		s := healthy()
+		tt.unseen(&s)
+		for _, r := range Examine(s) {
+			if slices.Contains(tt.skip, r.ID) && r.Level != Skipped && !(r.Level == Failure && r.ID == "ovsdb") {
+				t.Errorf("%s: %s says %s: %s", name, r.ID, r.Level, r.Saw)
+			}
+			if r.Level == Skipped && r.Saw == "" {
+				t.Errorf("%s: %s does not say why it was skipped", name, r.ID)
+			}
+		}
+		for _, id := range tt.skip {
+			if !all[id] {
+				t.Errorf("%s: there is no check %q", name, id)
+			}
 		}
 	}
 }

@@ -11,28 +11,47 @@ import (
 )
 
 func checkDatabase(s *Snapshot) []Result {
-	if s.DBError != "" {
+	switch {
+	case s.DBError != "":
 		return []Result{failure(s.DBError, "start ovsdb-server, run as a user who may open its socket, or name the right --ovs-rundir or --db")}
+	case s.State.Bridges == nil:
+		return []Result{skipped("it was not asked")}
 	}
 	return []Result{ok("connected in " + s.Rundir)}
 }
 
 func checkVswitchd(s *Snapshot) []Result {
-	if s.VswitchdError != "" {
+	switch {
+	case s.VswitchdError != "":
 		return []Result{failure(s.VswitchdError, "start ovs-vswitchd, run as a user who may open its control socket, or name that with --vswitchd-ctl: nothing can be put in force without it; what is to stop is taken out of the database also now")}
+	case s.Control == "":
+		return []Result{skipped("it was not asked")}
 	}
 	return []Result{ok("its control socket answers: " + s.Control)}
 }
 
-func checkVersion(s *Snapshot) []Result {
-	_, known := s.State.Release()
-	switch {
-	case !known:
-		return []Result{warning(fmt.Sprintf("ovs_version is %q", s.State.OVSVersion), "start ovs-vswitchd with the distribution's ovs-ctl, or set Open_vSwitch.ovs_version, so that known bugs can be told")}
-	case s.State.TooOld() != "":
-		return []Result{failure(s.State.TooOld(), "update Open vSwitch; what is in force already stays until it is removed")}
+// asked is the state with the version that ovs-vswitchd says itself, where it was asked; from says where it is from, "" for that.
+func (s *Snapshot) asked() (state flows.State, from string) {
+	state = s.State
+	if s.Version == "" {
+		return state, " (Open_vSwitch.ovs_version; ovs-vswitchd itself was not asked)"
 	}
-	return []Result{ok("Open vSwitch " + s.State.OVSVersion)}
+	state.OVSVersion = s.Version
+	return state, ""
+}
+
+func checkVersion(s *Snapshot) []Result {
+	state, from := s.asked()
+	_, known := state.Release()
+	switch {
+	case state.OVSVersion == "":
+		return []Result{skipped("neither ovs-vswitchd nor the database tells it")}
+	case !known:
+		return []Result{warning(fmt.Sprintf("Open vSwitch %q%s, which is no version that is known", state.OVSVersion, from), "known bugs cannot be told: compare them with your release by hand (docs/compatibility.md)")}
+	case state.TooOld() != "":
+		return []Result{failure(state.TooOld()+from, "update Open vSwitch; what is in force already stays until it is removed")}
+	}
+	return []Result{ok("Open vSwitch " + state.OVSVersion + from)}
 }
 
 // bug is a fault of Open vSwitch that matters to copies.
@@ -66,7 +85,8 @@ var bugs = []bug{
 }
 
 func checkKnownBugs(s *Snapshot) []Result {
-	v, known := s.State.Release()
+	state, _ := s.asked()
+	v, known := state.Release()
 	if !known {
 		return []Result{skipped("the version is not known")}
 	}
@@ -149,10 +169,13 @@ func checkContested(s *Snapshot) (results []Result) {
 	for _, name := range slices.Sorted(maps.Keys(s.Contested)) {
 		results = append(results, warning(s.Contested[name], "find out who does it (ovsdb-tool show-log -m tells of rows): an agent that clears what it does not know, a script, a second ovs-erspan on this Open vSwitch").of(name))
 	}
-	if len(s.Sessions) == 0 {
+	switch {
+	case len(s.Sessions) == 0:
 		return nil
+	case len(results) == 0 && (s.Daemon.PID == 0 || s.Daemon.Hung):
+		return []Result{skipped("only a daemon that runs notices it")}
 	}
-	return orOK(results, "nothing of ours is undone again and again")
+	return orOK(results, "the daemon saw nothing of ours undone again and again")
 }
 
 func checkController(s *Snapshot) (results []Result) {
@@ -220,7 +243,10 @@ func checkSupport(s *Snapshot) (results []Result) {
 	if len(results) > 0 {
 		return results
 	}
-	if len(s.Facts.IfaceTypes) > 0 && !slices.Contains(s.Facts.IfaceTypes, "erspan") {
+	switch {
+	case len(s.Facts.IfaceTypes) == 0:
+		return []Result{skipped("Open_vSwitch.iface_types is empty, and no port of ours is there that would prove it")}
+	case !slices.Contains(s.Facts.IfaceTypes, "erspan"):
 		return []Result{failure("ovs-vswitchd knows no interface type erspan", "update Open vSwitch to 2.17 or later")}
 	}
 	return []Result{ok("ovs-vswitchd knows interface type erspan; no port of ours is there yet that would prove that the datapath can")}

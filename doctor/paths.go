@@ -41,7 +41,7 @@ func checkOwnAddress(s *Snapshot) []Result {
 		}
 		r := failure(fmt.Sprintf("collector %s is an address of this host: copies would come back", co.Address), "name another host's address")
 		return &r
-	}, "no collector is this host")
+	}, hasWay, "no collector is this host")
 }
 
 func checkRoute(s *Snapshot) []Result {
@@ -61,12 +61,15 @@ func checkRoute(s *Snapshot) []Result {
 			return nil
 		}
 		return &r
-	}, "every collector has a route and an address to send from")
+	}, hasWay, "every collector has a route and an address to send from")
 }
 
 // checkTwoWays tells where ping and traceroute take another way than copies do.
 func checkTwoWays(s *Snapshot) []Result {
-	if len(s.KernelWays) == 0 {
+	switch {
+	case s.KernelWaysError != "":
+		return []Result{skipped("the kernel cannot be asked for its routes: " + s.KernelWaysError)}
+	case len(s.KernelWays) == 0:
 		return nil
 	}
 	return s.collectors(func(co flows.CollectorOutcome) *Result {
@@ -77,7 +80,7 @@ func checkTwoWays(s *Snapshot) []Result {
 		r := warning(fmt.Sprintf("collector %s: copies go %s, as Open vSwitch's own route table has it, and what the kernel sends goes %s", co.Address, wayText(co.Path), wayText(kernel)),
 			"give the collector one plain route (docs/operations.md, \"The way to a collector\")")
 		return &r
-	}, "both take the same way to each collector")
+	}, func(co flows.CollectorOutcome) bool { _, known := s.KernelWays[co.Address]; return known }, "both take the same way to each collector")
 }
 
 func wayText(p flows.Path) string {
@@ -95,7 +98,7 @@ func checkNeighbor(s *Snapshot) []Result {
 		r := warning(fmt.Sprintf("the next hop %s on %s towards collector %s does not answer ARP or neighbour discovery", co.Path.NextHop, co.Path.Device, co.Address),
 			"see that it is up and in this network; copies leave as soon as it answers, where the daemon runs")
 		return &r
-	}, "every next hop answers")
+	}, func(co flows.CollectorOutcome) bool { return co.Path.HasNeighbor }, "the link-layer address of every next hop is known")
 }
 
 func checkPathMTU(s *Snapshot) []Result {
@@ -113,15 +116,26 @@ func checkPathMTU(s *Snapshot) []Result {
 	})
 }
 
-// collectors runs a judgement on every collector; where there are some and none is judged, all is well.
-func (s *Snapshot) collectors(judge func(flows.CollectorOutcome) *Result, fine string) []Result {
+// hasWay tells whether a route to the collector was found.
+func hasWay(co flows.CollectorOutcome) bool { return co.Path.Device != "" }
+
+// collectors runs a judgement on every collector. Where it finds nothing all is well, if what it judges by was seen of each.
+func (s *Snapshot) collectors(judge func(flows.CollectorOutcome) *Result, seen func(flows.CollectorOutcome) bool, fine string) []Result {
 	any := false
+	var unseen []string
 	results := s.each(func(_ session.Stored, _ *flows.Outcome, co flows.CollectorOutcome) *Result {
 		any = true
-		return judge(co)
+		r := judge(co)
+		if r == nil && !seen(co) && !slices.Contains(unseen, co.Address.String()) {
+			unseen = append(unseen, co.Address.String())
+		}
+		return r
 	})
-	if !any {
+	switch {
+	case !any:
 		return nil
+	case len(unseen) > 0:
+		results = append(results, skipped("cannot be told of collector "+strings.Join(unseen, ", ")+": another check says why"))
 	}
 	return orOK(results, fine)
 }

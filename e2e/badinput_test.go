@@ -193,6 +193,7 @@ func inParallel(all []attempt, try func(attempt) string) []string {
 // TestBadInput: each field with each class of fault, by each command that takes it: refused with a message that names the
 // field, the value and what to do, and nothing is changed.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	s := newInputScene(t)
 	before := everything(s)
 	all := attempts(func(i input) bool { return i.class != "at" })
@@ -225,6 +226,7 @@ func TestBadInput(t *testing.T) {
 
 // TestBadInputCoversEachField: a field that a session gets later is in the table as well.
 func TestBadInputCoversEachField(t *testing.T) {
+	t.Parallel()
 	s := newLab(t)
 	r, err := s.tryPlain("apiVersion: ovs-erspan/v1\nsessions: [{name: x, qqq: 1, erspan: {qqq: 1}, sources: {qqq: 1}, match: [{qqq: 1}]}]", "apply", "-f", "-")
 	s.must(err)
@@ -328,6 +330,7 @@ func badKeys() (keys map[string]string, says map[string]func(message string) []s
 // TestBadStoreKeys: what somebody wrote into the store by hand, each field with each class of fault, is reported as Failed
 // with a reason that names field, value and what to do; it harms no other session, and not a row or flow is changed.
 func TestBadStoreKeys(t *testing.T) {
+	t.Parallel()
 	s := newInputScene(t)
 	foreign := func() map[string][]string {
 		all := everything(s)
@@ -384,6 +387,7 @@ func isStoreLine(line string) bool {
 
 // TestBadStoreKeysWithDaemon: the same while the daemon runs: it reports what is bad, goes on, and copies are as before.
 func TestBadStoreKeysWithDaemon(t *testing.T) {
+	t.Parallel()
 	s := newInputScene(t)
 	s.daemon().ready()
 	before := everything(s)
@@ -435,6 +439,7 @@ func TestBadStoreKeysWithDaemon(t *testing.T) {
 // TestUnfitStoreKeys: a session in the store that is well-formed, but does not fit this host or the other sessions, says
 // why it is not in force; the others stay as they are.
 func TestUnfitStoreKeys(t *testing.T) {
+	t.Parallel()
 	s := newInputScene(t)
 	keys, want := map[string]string{}, map[string]input{}
 	for n, i := range inputs() {
@@ -466,6 +471,7 @@ func TestUnfitStoreKeys(t *testing.T) {
 
 // TestLimitsAreTaken: what stands exactly at a limit is taken, by every way in.
 func TestLimitsAreTaken(t *testing.T) {
+	t.Parallel()
 	s := newInputScene(t)
 	var (
 		list  []any

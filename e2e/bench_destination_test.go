@@ -31,8 +31,8 @@ func BenchmarkEndToEnd(b *testing.B) {
 				f.install(sessions)
 				ours = append(ours, f.framesPerSecond(f.a, f.b, f.analyzer, 600_000))
 				ratios = append(ratios, ours[len(ours)-1]/hand[len(hand)-1])
-				f.ok("uninstall", "--timeout", "60s")
-				f.far("uninstall", "--timeout", "60s")
+				f.ok("uninstall", "--yes", "--timeout", "60s")
+				f.far("uninstall", "--yes", "--timeout", "60s")
 			}
 			slices.Sort(ours)
 			slices.Sort(hand)

@@ -36,7 +36,7 @@ func BenchmarkFrames(b *testing.B) {
 				s.onOnePort(sessions)
 				ours = append(ours, s.framesPerSecond(s.a, s.b, s.b, frames))
 				ratios = append(ratios, ours[len(ours)-1]/hand[len(hand)-1])
-				s.ok("uninstall", "--timeout", "60s")
+				s.ok("uninstall", "--yes", "--timeout", "60s")
 			}
 			for _, list := range [][]float64{ours, hand, ratios} {
 				slices.Sort(list)

@@ -229,7 +229,7 @@ func benchmarkApply(b *testing.B, bridges, ports, collectors int) {
 	s.must(err)
 	file := filepath.Join(s.lab.Dir(), "many.yaml")
 	s.must(os.WriteFile(file, []byte(sessions.String()), 0o600))
-	compare(b, s, 5, lab.Command{Args: []string{binary, "apply", "-f", file, "--timeout", "60s"}}, "uninstall", "--timeout", "60s")
+	compare(b, s, 5, lab.Command{Args: []string{binary, "apply", "-f", file, "--timeout", "60s"}}, "uninstall", "--yes", "--timeout", "60s")
 }
 
 // BenchmarkCost: what a session costs production between two guests: TCP throughput, latency of a ping, and new TCP

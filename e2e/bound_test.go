@@ -16,6 +16,7 @@ import (
 // TestMaxPacketsWithDaemon: a session that has sent so many packets ends by itself, and stays so over restarts; production
 // and the session beside it go on; enabled again it begins anew, and with a higher limit it goes on.
 func TestMaxPacketsWithDaemon(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.daemon().ready()
 	s.add("all", "--source", "vnet0", "--direction", "ingress", "--session-id", "1")
@@ -64,6 +65,7 @@ func TestMaxPacketsWithDaemon(t *testing.T) {
 // TestMaxBytesWithoutDaemon: without a daemon each command looks at the counters, and says at once that only it does; what
 // was counted survives a restart of Open vSwitch, whose counters begin anew.
 func TestMaxBytesWithoutDaemon(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	r := s.oe("session", "add", "few", "--bridge", "br0", "--collector", collectorAddr, "--source", "vnet0", "--max-bytes", "8k")
 	if r.code != 0 || !strings.Contains(r.stderr, "so many packets or bytes only where somebody looks") {
@@ -126,6 +128,7 @@ func (s *scene) used(name string) count {
 
 // TestMaxPacketsDelivered: a destination session ends after so many packets, too; what arrives then is no session's.
 func TestMaxPacketsDelivered(t *testing.T) {
+	t.Parallel()
 	f := newFarEnd(t)
 	f.receive("in", "--from", hostAddr, "--session-id", "9", "--max-packets", "20")
 	f.send("out", "--source", "vnet0", "--collector", farAddr, "--session-id", "9", "--match", "icmp")

@@ -152,6 +152,7 @@ func loadBPF(t *testing.T, all asm.Instructions) *ebpf.Program {
 // TestBPFReceives: a program reads session id, version, index, direction and hardware id of our copies, and counts as many
 // as tcpdump saw at the source.
 func TestBPFReceives(t *testing.T) {
+	t.Parallel()
 	onKernel(t)
 	s := newScene(t)
 	counts, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 20, ValueSize: 8, MaxEntries: 64})
@@ -209,6 +210,7 @@ func TestBPFReceives(t *testing.T) {
 
 // TestBPFSends: what a program sends with a session's metadata, a destination session of ours delivers.
 func TestBPFSends(t *testing.T) {
+	t.Parallel()
 	onKernel(t)
 	far := newFarEnd(t)
 	sender := far.scene.guest("bpf")

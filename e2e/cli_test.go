@@ -30,6 +30,7 @@ func everything(s *scene) map[string][]string {
 
 // TestCommands: the rest of a user's day.
 func TestCommands(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	rows, err := s.host.DumpRows(s.ctx)
 	s.must(err)
@@ -100,7 +101,7 @@ func TestCommands(t *testing.T) {
 			}
 		}
 	}
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	rows, err = s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(before, rows.Lines()); diff != "" {
@@ -111,6 +112,7 @@ func TestCommands(t *testing.T) {
 // TestBrokenKeyInTheStore: a key that someone wrote by hand and that cannot be read is reported, harms no other session,
 // and can be removed.
 func TestBrokenKeyInTheStore(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("good", "--source", "vnet0")
 	for n, value := range []string{"not JSON", `{"slot":1}`, `{"slot":77,"spec":{"name":"bad2","erspan":{"sessionID":4096}}}`} {
@@ -134,6 +136,7 @@ func TestBrokenKeyInTheStore(t *testing.T) {
 
 // TestNoOpenVSwitch: where none runs, the message names the socket.
 func TestNoOpenVSwitch(t *testing.T) {
+	t.Parallel()
 	s := newLab(t)
 	r := s.oeOn(s.host, lab.Command{}, "session", "list", "--ovs-rundir", "/does/not/exist")
 	if r.code != 1 || !strings.Contains(r.stderr, "/does/not/exist/db.sock") {

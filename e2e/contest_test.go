@@ -15,6 +15,7 @@ import (
 // TestContested: whoever undoes what is ours again and again is met with rests, a warning in the log, and a reason in every
 // view; a user's command puts it back at once.
 func TestContested(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	const address = "127.0.0.1:9475"
 	d := s.daemon("--listen", address).ready()
@@ -93,6 +94,7 @@ func TestContested(t *testing.T) {
 // TestNotContested: what is not undone by anybody never rests: sources that leave and return, bridges that are made anew,
 // restarts of ovs-vswitchd.
 func TestNotContested(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	d := s.daemon().ready()
 	s.add("one", "--source", "vnet0,vnet1", "--match", "icmp", "--direction", "ingress")

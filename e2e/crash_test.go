@@ -67,6 +67,7 @@ func (s *scene) copies(sessions int) {
 // TestKilledAtEachStep: whatever step of a change the command dies at, by SIGKILL, the next run puts the wish in force and
 // leaves no orphan.
 func TestKilledAtEachStep(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	add := []string{"session", "add", "one", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr}
 	rows, err := s.host.DumpRows(s.ctx)
@@ -109,7 +110,7 @@ func TestKilledAtEachStep(t *testing.T) {
 		s.nothingToDo()
 	}
 	s.copies(0)
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	rows, err = s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(before, rows.Lines()); diff != "" {
@@ -120,6 +121,7 @@ func TestKilledAtEachStep(t *testing.T) {
 // TestDeliveryKilledAtEachStep: the same for a destination session, whose flow on the production bridge must never be left
 // without a row that tells of it.
 func TestDeliveryKilledAtEachStep(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	add := []string{"session", "add", "in", "--type", "destination", "--bridge", "br0", "--output-port", "vnet1", "--from", "any", "--session-id", "7"}
 	rows, err := s.host.DumpRows(s.ctx)
@@ -155,7 +157,7 @@ func TestDeliveryKilledAtEachStep(t *testing.T) {
 		s.ok("run", "--once")
 		gone(step + " of remove")
 	}
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	rows, err = s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(before, rows.Lines()); diff != "" {
@@ -166,6 +168,7 @@ func TestDeliveryKilledAtEachStep(t *testing.T) {
 // TestKilledAtAnyMoment: the same for moments within the steps: while rows are committed, while the answer is awaited,
 // while flows are on their way. What mends it is the next command, whichever that is.
 func TestKilledAtAnyMoment(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	rows, err := s.host.DumpRows(s.ctx)
 	s.must(err)
@@ -207,7 +210,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 	s.ok("session", "add", "one", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr, "--may-exist")
 	s.copies(1)
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	rows, err = s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(before, rows.Lines()); diff != "" {
@@ -218,6 +221,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 // TestLock: while another process holds the lock, a command changes no row and no flow; it stores the wish, and puts it in
 // force when the lock is free, or says who has it.
 func TestLock(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	file, err := os.OpenFile(filepath.Join(s.host.RunDir(), "ovs-erspan.lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	s.must(err)
@@ -251,6 +255,7 @@ func TestLock(t *testing.T) {
 
 // TestAddsAtTheSameMoment: of two commands at the same moment both are in force, each time.
 func TestAddsAtTheSameMoment(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	for n := range 20 {
 		var both sync.WaitGroup

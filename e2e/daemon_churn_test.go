@@ -75,6 +75,7 @@ func removePort(bridge, uuid string) map[string]any {
 // TestChurnAtScale: on a host with 2000 ports and 200 sessions, ports of nobody's that come and go, 10 a second, cost few
 // reconciles and not one line of log; a source that flaps beside them costs few of both.
 func TestChurnAtScale(t *testing.T) {
+	alone(t, "a thousand sessions take all that the machine has")
 	const bridges, ports, sessions = 8, 2000, 200
 	s := newScene(t)
 	bridge := func(n int) string { return fmt.Sprintf("prod%d", n%bridges) }

@@ -44,6 +44,7 @@ func (s *scene) healed(what string, begin time.Time, sessions ...string) {
 // TestDaemonMends: whatever someone does to what is ours, the daemon mends it by itself, and nothing of anyone else's
 // changes.
 func TestDaemonMends(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.daemon().ready()
 	s.add("one", "--source", "vnet0", "--session-id", "1")
@@ -66,6 +67,7 @@ func TestDaemonMends(t *testing.T) {
 // TestDaemonSurvivesOpenvSwitch: ovs-vswitchd, ovsdb-server and both are killed and start again, before the daemon and long
 // after it.
 func TestDaemonSurvivesOpenvSwitch(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("one", "--source", "vnet0", "--session-id", "1")
 	s.add("two", "--source", "vnet1", "--session-id", "2", "--erspan-version", "2")
@@ -116,6 +118,7 @@ func TestDaemonSurvivesOpenvSwitch(t *testing.T) {
 
 // TestDaemonFollowsSources: ports and bridges under a session come and go, and the session follows by itself.
 func TestDaemonFollowsSources(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, func(o *options) { o.aPort.ExternalIDs = map[string]string{"iface-id": "guest-1"} })
 	s.daemon().ready()
 	s.add("name", "--source", "vnet0,vnet1", "--session-id", "1", "--direction", "ingress")
@@ -170,6 +173,7 @@ func TestDaemonFollowsSources(t *testing.T) {
 // TestDaemonFollowsUnderlay: the route and the neighbour to a collector go and come back, and running flows send again
 // without anyone's doing; addresses that are added are guarded.
 func TestDaemonFollowsUnderlay(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.daemon().ready()
 	s.add("one", "--source", "vnet0")
@@ -245,6 +249,7 @@ func TestDaemonFollowsUnderlay(t *testing.T) {
 // TestDaemonKilledAtEachStep: whatever step the daemon dies at, by SIGKILL, the next one puts the wish in force and leaves
 // nothing over.
 func TestDaemonKilledAtEachStep(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	rows, err := s.host.DumpRows(s.ctx)
 	s.must(err)
@@ -290,7 +295,7 @@ func TestDaemonKilledAtEachStep(t *testing.T) {
 		wait(0)
 		s.must(d.Stop(s.ctx))
 	}
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	rows, err = s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(before, rows.Lines()); diff != "" {
@@ -301,6 +306,7 @@ func TestDaemonKilledAtEachStep(t *testing.T) {
 // TestDaemonUnderChurn: ports that come and go without end cost few reconciles and few lines of log, and a session added
 // meanwhile is in force at once.
 func TestDaemonUnderChurn(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	d := s.daemon().ready()
 	s.oe("session", "add", "one", "--bridge", "br0", "--source", "vnet0,flap", "--collector", collectorAddr, "--allow-missing", "--session-id", "1")
@@ -337,6 +343,7 @@ func TestDaemonUnderChurn(t *testing.T) {
 // TestBrokenBridgeHoldsUpNoOther: a bridge that Open vSwitch cannot open (here of the kernel's datapath, which it does not
 // have) leaves its sessions Pending with the reason; sessions elsewhere come, change and go as if it were not there.
 func TestBrokenBridgeHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.daemon().ready()
 	_, _ = s.host.Vsctl(s.ctx, "--no-wait", "add-br", "broken", "--", "set", "bridge", "broken", "datapath_type=system",

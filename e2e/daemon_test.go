@@ -92,6 +92,7 @@ func (s *scene) settled(sessions ...string) {
 // TestDaemonTakesOver: commands hand their changes to a running daemon and return when they are in force, with the exit
 // codes and the output that they have without one. When it ends, copies go on.
 func TestDaemonTakesOver(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	rows, err := s.host.DumpRows(s.ctx)
 	s.must(err)
@@ -135,7 +136,7 @@ func TestDaemonTakesOver(t *testing.T) {
 	s.daemon().ready()
 	s.ok("session", "remove", "one")
 	s.copies(0)
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	rows, err = s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(before, rows.Lines()); diff != "" {
@@ -145,6 +146,7 @@ func TestDaemonTakesOver(t *testing.T) {
 
 // TestDaemonHangs: a command that waits for a daemon that hangs says so, instead of waiting for ever.
 func TestDaemonHangs(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	d := s.daemon().ready()
 	s.must(d.Signal(syscall.SIGSTOP))
@@ -159,6 +161,7 @@ func TestDaemonHangs(t *testing.T) {
 
 // TestTwoHostsTwoDaemons: two Open vSwitches, each with its daemon, do not see each other.
 func TestTwoHostsTwoDaemons(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	other, err := s.lab.Host(s.ctx, "h2")
 	s.must(err)

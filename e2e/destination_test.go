@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -116,6 +117,7 @@ func (f *farEnd) frames(c *lab.Capture) [][]byte {
 // TestDelivered: what a port of one host carries arrives at the analyzer of the other as it was, in order, and nowhere
 // else; the bridge that it is delivered on learns nothing of it, and its flows are the same but for one.
 func TestDelivered(t *testing.T) {
+	t.Parallel()
 	far := newFarEnd(t)
 	for name, tt := range map[string]struct{ collector, from, version string }{
 		"version 1, IPv4": {farAddr, hostAddr, "1"},
@@ -132,10 +134,11 @@ func TestDelivered(t *testing.T) {
 			atSource := f.capture(f.a, "eth0", "icmp")
 			atAnalyzer := f.capture(f.analyzer, "eth0", "icmp")
 			elsewhere := f.capture(f.other, "eth0", "icmp")
-			_, err = lab.Ping(f.ctx, f.a, netip.MustParseAddr(addrB), lab.PingOptions{Count: 10})
-			f.must(err)
-			_, err = lab.Ping(f.ctx, f.a, netip.MustParseAddr(addrB), lab.PingOptions{Count: 3, Size: 1472})
-			f.must(err)
+			// One after another: else Open vSwitch may take a request before a reply that was sent before it.
+			for n := range 13 {
+				_, err = lab.Ping(f.ctx, f.a, netip.MustParseAddr(addrB), lab.PingOptions{Size: []int{56, 1472}[n/10], Wait: 10 * time.Second})
+				f.must(err)
+			}
 			f.waitCount(atAnalyzer, "icmp", 26)
 			f.stop(atSource)
 			f.stop(atAnalyzer)
@@ -176,6 +179,7 @@ func TestDelivered(t *testing.T) {
 // TestBothFamiliesArriveAtOnce: senders of both families, whichever session came first, and also when the other has gone: of
 // two tunnel ports, one for each family, the userspace datapath would give everything to the first.
 func TestBothFamiliesArriveAtOnce(t *testing.T) {
+	t.Parallel()
 	f := newFarEnd(t)
 	sender := map[string]string{"7": hostAddr, "8": hostAddr6}
 	receive := func(id string) { f.receive("in"+id, "--from", sender[id], "--session-id", id) }
@@ -206,6 +210,7 @@ func TestBothFamiliesArriveAtOnce(t *testing.T) {
 // TestDeliveredToADevice: without a bridge the output port is a device that is attached to the tap bridge while the
 // session lives.
 func TestDeliveredToADevice(t *testing.T) {
+	t.Parallel()
 	f := newFarEnd(t)
 	_, _, err := f.host2.Exec(f.ctx, "ip", "link", "add", "tap-an", "type", "veth", "peer", "name", "tap-an-peer")
 	f.must(err)
@@ -244,10 +249,12 @@ func TestDeliveredToADevice(t *testing.T) {
 // TestDeliveryFlowGoesWithoutItsPort: the flow on the production bridge goes with the session also where somebody has deleted
 // the port that tells of it.
 func TestDeliveryFlowGoesWithoutItsPort(t *testing.T) {
+	t.Parallel()
 	for name, stop := range map[string][]string{
-		"removed": {"session", "remove", "in"}, "disabled": {"session", "disable", "in"}, "uninstalled": {"uninstall"},
+		"removed": {"session", "remove", "in"}, "disabled": {"session", "disable", "in"}, "uninstalled": {"uninstall", "--yes"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newScene(t)
 			before, err := s.host.DumpFlows(s.ctx, "br0")
 			s.must(err)
@@ -277,6 +284,7 @@ func TestDeliveryFlowGoesWithoutItsPort(t *testing.T) {
 
 // TestUnmatched: what arrives and is no session's shows, with sender, session id and version.
 func TestUnmatched(t *testing.T) {
+	t.Parallel()
 	f := newFarEnd(t)
 	f.receive("in", "--from", hostAddr, "--session-id", "8")
 	f.send("out", "--source", "vnet0", "--collector", farAddr, "--session-id", "9")
@@ -294,6 +302,7 @@ func TestUnmatched(t *testing.T) {
 
 // TestDeliveryIsRemovedWhileItRuns: delivery stops before the command returns.
 func TestDeliveryIsRemovedWhileItRuns(t *testing.T) {
+	t.Parallel()
 	f := newFarEnd(t)
 	f.receive("in", "--from", hostAddr, "--session-id", "7")
 	f.send("out", "--source", "vnet0", "--collector", farAddr, "--session-id", "7", "--match", "udp")

@@ -14,6 +14,7 @@ import (
 // TestSourceWithoutDevice: a port whose device is not there mirrors nothing, and its session says so, with Open vSwitch's own
 // words, until the device comes: then copies leave, with nobody reconciling. The same when it goes under Open vSwitch.
 func TestSourceWithoutDevice(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	_, err := s.host.Vsctl(s.ctx, "--no-wait", "add-port", "br0", "vnet9", "--", "add-bond", "br0", "bond9", "m0", "m1")
 	s.must(err)

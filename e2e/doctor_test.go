@@ -33,6 +33,7 @@ func (s *scene) doctor(args ...string) (map[string][]finding, int) {
 // TestDoctor: on a real host the checks see what is there: a session that works, a dead collector, and faults that are
 // made one by one.
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.daemon().ready()
 	s.add("web", "--source", "vnet0")
@@ -90,6 +91,7 @@ func TestDoctor(t *testing.T) {
 // TestTooOldOpenVSwitch: a release on which sessions do not do what they say is refused in plain words, and told of where a session
 // is there already; stopping goes on.
 func TestTooOldOpenVSwitch(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("one", "--source", "vnet0")
 	s.vsctl("set", "open", ".", "ovs_version=2.15.0")
@@ -110,5 +112,5 @@ func TestTooOldOpenVSwitch(t *testing.T) {
 		t.Errorf("doctor: exit %d, %+v", code, found["version"])
 	}
 	s.ok("session", "remove", "one")
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 }

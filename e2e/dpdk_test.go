@@ -47,6 +47,7 @@ func (s *scene) pmdHits(cache string) (hits int) {
 // TestDPDKCopies: source, underlay and collector behind DPDK's ports: each frame of the source's wire is copied once in its
 // direction, byte for byte, with both versions, to collectors of both families; doctor finds no fault; and nothing is left.
 func TestDPDKCopies(t *testing.T) {
+	t.Parallel()
 	s := dpdkScene(t)
 	rows, err := s.host.DumpRows(s.ctx)
 	s.must(err)
@@ -105,7 +106,7 @@ func TestDPDKCopies(t *testing.T) {
 	if s.pmdHits("megaflow") == 0 {
 		t.Error("no packet passed a thread that polls DPDK's ports")
 	}
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	after, err := s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(rows.Lines(), after.Lines()); diff != "" {
@@ -124,6 +125,7 @@ func TestDPDKCopies(t *testing.T) {
 // TestDPDKRunningFlow: a session reaches a running flow also where the threads that poll ports find its flow in one of their
 // caches, and leaves it again: from the first packet on after the command returned.
 func TestDPDKRunningFlow(t *testing.T) {
+	t.Parallel()
 	for cache, config := range map[string][]string{
 		"emc": {"other_config:emc-insert-inv-prob=1", "other_config:smc-enable=false"},
 		"smc": {"other_config:emc-insert-inv-prob=0", "other_config:smc-enable=true"},

@@ -13,6 +13,7 @@ import (
 // TestDryRun: --dry-run of each command that changes something changes nothing, and shows exactly the rows and flows that
 // the command then changes.
 func TestDryRun(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("gap", "--source", "vnet0")
 	s.add("stays", "--source", "vnet1")
@@ -68,7 +69,7 @@ func TestDryRun(t *testing.T) {
 		t.Errorf("checks where nothing changes:\n%s", out)
 	}
 	before := dump()
-	if out := s.ok("uninstall", "--dry-run"); !strings.Contains(out, "- bridge "+tapBridge) || !strings.Contains(out, "- mirror") {
+	if out := s.ok("uninstall", "--yes", "--dry-run"); !strings.Contains(out, "- bridge "+tapBridge) || !strings.Contains(out, "- mirror") {
 		t.Errorf("uninstall --dry-run:\n%s", out)
 	}
 	if diff := cmp.Diff(before, dump()); diff != "" {

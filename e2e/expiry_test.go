@@ -27,6 +27,7 @@ func (s *scene) sending(ctx context.Context) (string, error) {
 // TestExpiryWithoutDaemon: the flows carry a session's end; what they cannot carry is refused, and what is over is never
 // programmed.
 func TestExpiryWithoutDaemon(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("stays", "--source", "vnet1", "--session-id", "9", "--direction", "ingress")
 	if said := s.refused("session", "add", "long", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr, "--expires-in", "48h"); !strings.Contains(said, "no daemon") || !strings.Contains(said, "18h12m15s") {
@@ -86,6 +87,7 @@ func (s *scene) copiedOnlyTo(to, not string) {
 
 // TestExpiryWithDaemon: the daemon removes sessions when their time is over, however far that was away.
 func TestExpiryWithDaemon(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	d := s.daemon().ready()
 	s.add("long", "--source", "vnet0", "--session-id", "1", "--expires-in", "48h")

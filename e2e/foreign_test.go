@@ -24,6 +24,7 @@ func foreignState(s *scene, bridges ...string) map[string][]string {
 // TestForeignStateIsUntouched: flows, ports, mirrors and external_ids of others are identical before, during and after
 // sessions, on bridges of every kind.
 func TestForeignStateIsUntouched(t *testing.T) {
+	t.Parallel()
 	for name, prepare := range map[string]func(*scene){
 		"NORMAL": func(*scene) {},
 		"a pipeline of someone else's": func(s *scene) {
@@ -51,6 +52,7 @@ func TestForeignStateIsUntouched(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newScene(t)
 			prepare(s)
 			s.ping(s.a, addrB, 1)
@@ -75,7 +77,7 @@ func TestForeignStateIsUntouched(t *testing.T) {
 			s.ok("session", "set", "in", "--session-id", "8")
 			s.ok("session", "disable", "in")
 			same("disabled")
-			s.ok("uninstall")
+			s.ok("uninstall", "--yes")
 			same("after uninstall")
 			rows, err := s.host.DumpRows(s.ctx)
 			s.must(err)

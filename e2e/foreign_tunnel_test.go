@@ -10,6 +10,7 @@ import (
 // TestSameTunnelAsOpenVSwitchSees: which ports of others a session's own tunnel port cannot be beside is what Open vSwitch
 // itself makes of the two, however addresses and keys are written.
 func TestSameTunnelAsOpenVSwitchSees(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	for _, tt := range []struct{ theirs, flags, ours string }{
 		{"remote_ip=192.0.2.9 key=100", "--dscp 46", "remote_ip=192.0.2.9 key=100 tos=0xb8"},

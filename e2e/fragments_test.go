@@ -14,6 +14,7 @@ import (
 // TestFragments: rules on ports judge whole packets and first fragments; of later ones, which have no ports, those are copied
 // that may be meant, and none is denied. What is on the wire is told apart by tcpdump.
 func TestFragments(t *testing.T) {
+	t.Parallel()
 	const (
 		later4  = "(ip[6:2] & 0x1fff != 0)"
 		later6  = "(ip6[6] = 44 and ip6[42:2] & 0xfff8 != 0)"

@@ -13,6 +13,7 @@ import (
 // causes is copied. Open vSwitch says so itself (ofproto/trace on the tap bridge). In the scenarios of guard_test.go several
 // rules stand in the way of each frame; here the addresses are such that one does.
 func TestGuardTakesEachClass(t *testing.T) {
+	t.Parallel()
 	const (
 		gateway, behind   = "192.0.2.250", "198.51.100.1"
 		gateway6, behind6 = "2001:db8::250", "2001:db8:1::1"
@@ -109,6 +110,7 @@ func TestGuardTakesEachClass(t *testing.T) {
 // underlay itself with a dead collector here, is dropped there until its flows come, guard and all; to a tap bridge that is
 // there, nothing new is mirrored before its flows stand.
 func TestGuardStandsBeforeTheTap(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	mirrors := func() string {
 		names, err := s.host.Vsctl(s.ctx, "--bare", "--columns=name", "list", "mirror")

@@ -83,6 +83,7 @@ func mirroredUnderlay(t *testing.T, collectors []string, gateway bool) (*scene, 
 
 // TestMirroredUnderlay: both sessions copy each frame once in each direction, from source to source, and not what the copies are on the wire.
 func TestMirroredUnderlay(t *testing.T) {
+	t.Parallel()
 	s, u := mirroredUnderlay(t, []string{collectorAddr, collector6}, false)
 	wire := s.capture(s.collector, "eth0", "")
 	s.ping(u, hostAddr, 5)
@@ -101,6 +102,7 @@ func TestMirroredUnderlay(t *testing.T) {
 	s.must(s.answers())
 
 	t.Run("without the guard", func(t *testing.T) {
+		t.Parallel()
 		s, u := mirroredUnderlay(t, []string{collectorAddr, collector6}, false)
 		s.must(unguard(s))
 		// Three pings are six frames, and each has a copy to the IPv4 collector.
@@ -113,6 +115,7 @@ func TestMirroredUnderlay(t *testing.T) {
 // TestDeadCollector: a collector that does not answer, on-link or behind a gateway, IPv4 or IPv6. Open vSwitch asks for it
 // again and again; what it asks is not mirrored, or each question would raise the next until ovs-vswitchd hangs.
 func TestDeadCollector(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		collectors []string
 		gateway    bool
@@ -123,6 +126,7 @@ func TestDeadCollector(t *testing.T) {
 		"behind a gateway, IPv6": {[]string{"2001:db8:1::1", "2001:db8:1::2"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s, u := mirroredUnderlay(t, tt.collectors, tt.gateway)
 			if err := s.answers(); err != nil {
 				t.Fatalf("ovs-vswitchd no longer answers: %v", err)
@@ -142,6 +146,7 @@ func TestDeadCollector(t *testing.T) {
 			}
 		})
 		t.Run(name+", without the guard", func(t *testing.T) {
+			t.Parallel()
 			s, u := mirroredUnderlay(t, tt.collectors, tt.gateway)
 			asked := s.capture(s.collector, "eth0", "arp or icmp6")
 			// It hangs, or it asks a hundred times for each frame.
@@ -156,6 +161,7 @@ func TestDeadCollector(t *testing.T) {
 // TestCollectorThatAnswersWithErrors: a collector that does not know GRE answers each copy with ICMP protocol unreachable,
 // here without a rate limit. Those are not mirrored.
 func TestCollectorThatAnswersWithErrors(t *testing.T) {
+	t.Parallel()
 	noRateLimit := func(s *scene) {
 		for _, setting := range []string{"/proc/sys/net/ipv4/icmp_ratelimit", "/proc/sys/net/ipv4/icmp_ratemask"} {
 			_, _, err := s.collector.Exec(s.ctx, "sh", "-c", "echo 0 > "+setting)
@@ -178,6 +184,7 @@ func TestCollectorThatAnswersWithErrors(t *testing.T) {
 	}
 
 	t.Run("without the guard", func(t *testing.T) {
+		t.Parallel()
 		s, u := mirroredUnderlay(t, []string{collectorAddr}, false)
 		noRateLimit(s)
 		s.must(unguard(s))
@@ -194,6 +201,7 @@ func TestCollectorThatAnswersWithErrors(t *testing.T) {
 
 // TestHostsThatMirrorTheirUplinksToEachOther: each host is the other's collector, and both mirror the wire between them.
 func TestHostsThatMirrorTheirUplinksToEachOther(t *testing.T) {
+	t.Parallel()
 	play := func(t *testing.T) (*scene, *lab.Host) {
 		s := newLab(t)
 		other, err := s.lab.Host(s.ctx, "h2")
@@ -221,6 +229,7 @@ func TestHostsThatMirrorTheirUplinksToEachOther(t *testing.T) {
 	}
 
 	t.Run("without the guard", func(t *testing.T) {
+		t.Parallel()
 		s, other := play(t)
 		wire := s.capture(s.host.Node, "uplink", "proto 47")
 		ours := s.host
@@ -238,6 +247,7 @@ func TestHostsThatMirrorTheirUplinksToEachOther(t *testing.T) {
 
 // TestGuardedIsCounted: what the guard dropped is shown.
 func TestGuardedIsCounted(t *testing.T) {
+	t.Parallel()
 	s, u := mirroredUnderlay(t, []string{collectorAddr}, false)
 	s.ping(u, hostAddr, 5)
 	s.must(lab.Until(s.ctx, "the guard has dropped the copies of the copies", func(context.Context) error {

@@ -36,6 +36,7 @@ func production(s *scene) []string {
 
 // TestProductionsCounters: production's flows and ports count with sessions what they count without, bytes too.
 func TestProductionsCounters(t *testing.T) {
+	t.Parallel()
 	var want []string
 	for _, sessions := range []int{0, 1, 20} {
 		s := newScene(t)
@@ -78,6 +79,7 @@ func TestProductionsCounters(t *testing.T) {
 // TestDeadCollectorCutsNoOriginal: copies to a collector that does not answer, or whose route goes, come to nothing, and the
 // cut that was meant for them does not befall production's frames, nor the copies for collectors that live.
 func TestDeadCollectorCutsNoOriginal(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.ping(s.a, addrB, 1) // so that ARP is done
 	const dead = "192.0.2.77"
@@ -131,6 +133,7 @@ func TestDeadCollectorCutsNoOriginal(t *testing.T) {
 // TestDeadCollectorHoldsNoSender: copies that wait in vain for a collector's link-layer address do not fill the buffers of
 // the sockets that sent the originals, as they would where a copy is the last thing that becomes of a packet.
 func TestDeadCollectorHoldsNoSender(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.ping(s.a, addrB, 1) // so that ARP is done
 	add := func(name string, flags ...string) {
@@ -161,6 +164,7 @@ func TestDeadCollectorHoldsNoSender(t *testing.T) {
 // TestPatchIsClosed: production's floods do not enter our patch, what someone sends into its other end does not enter
 // production, and the bridge learns nothing there.
 func TestPatchIsClosed(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	c := s.guest("c")
 	s.must(s.host.Attach(s.ctx, c, "br0", "vnet2", lab.GuestIf{}))
@@ -222,6 +226,7 @@ func many(s *scene, n int, direction func(int) string) string {
 // TestPacketBudget: 256 sessions on one port are in force and production is unharmed; the next is refused with the reason,
 // also where the port belongs to two taps.
 func TestPacketBudget(t *testing.T) {
+	alone(t, "256 copies of each packet take all that the machine has")
 	for name, direction := range map[string]func(int) string{
 		"one tap":  func(int) string { return "egress" },
 		"two taps": func(i int) string { return []string{"ingress", "egress"}[i%2] },
@@ -255,6 +260,7 @@ func TestPacketBudget(t *testing.T) {
 // TestMirrorsOfABridge: the tap that does not fit among a bridge's 32 mirrors, those of others included, is refused before
 // anything is changed.
 func TestMirrorsOfABridge(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	args := []string{"--", "add-port", "br0", "out", "--", "set", "interface", "out", "type=internal", "--", "--id=@o", "get", "port", "out"}
 	for n := range 30 { // both directions need two
@@ -279,6 +285,7 @@ func TestMirrorsOfABridge(t *testing.T) {
 
 // TestForeignTunnelPort: someone else's flow-mode ERSPAN port, of which a datapath takes one, is named.
 func TestForeignTunnelPort(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	_, err := s.host.Vsctl(s.ctx, "add-port", "br-ul", "theirs", "--", "set", "interface", "theirs", "type=erspan",
 		"options:remote_ip=flow", "options:key=flow", "options:erspan_ver=flow")

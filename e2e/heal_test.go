@@ -13,6 +13,7 @@ import (
 
 // TestMends: whatever someone does to what is ours, `session show` tells, `plan` lists it, and `run --once` mends it.
 func TestMends(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("one", "--source", "vnet0", "--session-id", "1")
 	s.add("two", "--source", "vnet0,vnet1", "--session-id", "2", "--erspan-version", "2", "--match", "icmp")
@@ -44,6 +45,7 @@ func TestMends(t *testing.T) {
 // TestSourcesComeAndGo: a source port that was removed and added again is mirrored again, and a port added to a bridge
 // that is mirrored as a whole is mirrored too.
 func TestSourcesComeAndGo(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("one", "--source", "vnet0", "--session-id", "1")
 	s.add("all", "--all-ports", "--session-id", "2", "--direction", "both")
@@ -72,6 +74,7 @@ func TestSourcesComeAndGo(t *testing.T) {
 // TestIdentityOfASource: when a port belongs to another guest than when the session was added, the copies stop, until the
 // user names the port again.
 func TestIdentityOfASource(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, func(o *options) {
 		o.aPort.ExternalIDs = map[string]string{"iface-id": "guest-1", "attached-mac": "02:00:00:00:00:01"}
 	})
@@ -90,6 +93,7 @@ func TestIdentityOfASource(t *testing.T) {
 
 // TestBridgeDeletedAndCreatedAgain, with the session as it was.
 func TestBridgeDeletedAndCreatedAgain(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("one", "--source", "vnet0")
 	s.must(s.host.DelBridge(s.ctx, "br0"))
@@ -112,6 +116,7 @@ func TestBridgeDeletedAndCreatedAgain(t *testing.T) {
 // TestDaemonsStopped: with ovs-vswitchd or ovsdb-server stopped, commands say so, the wish is not lost, and the next
 // command puts it in force.
 func TestDaemonsStopped(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("one", "--source", "vnet0", "--session-id", "1")
 	s.must(s.host.StopVswitchd(s.ctx))

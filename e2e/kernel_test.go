@@ -79,6 +79,7 @@ func missing(stream, copies []segment) int {
 // TestSuperFrames: with TSO and GRO on, as everywhere on the kernel's datapath, the bridge carries frames of up to 64 kB;
 // and a copy of every segment arrives, each cut to its snaplen, not one super-frame cut to one short copy.
 func TestSuperFrames(t *testing.T) {
+	t.Parallel()
 	onKernel(t)
 	const overhead, bytes = 36, 200000
 	offloads := func(o *options) { o.aPort.Offloads, o.bPort.Offloads = true, true }
@@ -138,6 +139,7 @@ func TestSuperFrames(t *testing.T) {
 // TestStreamIsReassembled: the receiver gives back every byte of a TCP stream of super-frames, from copies that left in
 // fragments.
 func TestStreamIsReassembled(t *testing.T) {
+	t.Parallel()
 	onKernel(t)
 	const bytes = 100000
 	s := newScene(t, func(o *options) { o.aPort.Offloads, o.bPort.Offloads = true, true })
@@ -202,6 +204,7 @@ func linuxDevice(version int, remote, local string, id int) []string {
 
 // TestLinuxDeviceReceives: a plain Linux ERSPAN device, and no Open vSwitch, takes our copies apart.
 func TestLinuxDeviceReceives(t *testing.T) {
+	t.Parallel()
 	onKernel(t)
 	s := newScene(t)
 	s.ping(s.a, addrB, 1)
@@ -254,6 +257,7 @@ func rawFramesOf(s *scene, c *lab.Capture) [][]byte {
 // TestLinuxDeviceSends: what a plain Linux ERSPAN device encapsulates, a destination session delivers; tagged frames too,
 // whose VLAN Linux also writes into the header.
 func TestLinuxDeviceSends(t *testing.T) {
+	t.Parallel()
 	onKernel(t)
 	far := newFarEnd(t)
 	sender := far.scene.guest("linux")
@@ -299,6 +303,7 @@ func TestLinuxDeviceSends(t *testing.T) {
 
 // TestLinuxTypeI: what a Linux device sends as Type I (erspan_ver 0), which Open vSwitch cannot read, our receiver can.
 func TestLinuxTypeI(t *testing.T) {
+	t.Parallel()
 	onKernel(t)
 	s := newScene(t)
 	sender := s.guest("linux")
@@ -333,6 +338,7 @@ func TestLinuxTypeI(t *testing.T) {
 // TestHeaderOfTheKernel: what the kernel's datapath writes into the header that the userspace datapath leaves 0: VLAN from
 // the tag, COS from the inner IP header's DSCP (not from the tag), T where the frame was cut, En and BSO.
 func TestHeaderOfTheKernel(t *testing.T) {
+	t.Parallel()
 	onKernel(t)
 	s := newScene(t, func(o *options) { o.aPort.Trunks, o.bPort.Trunks = []int{0, 10}, []int{0, 10} })
 	s.add("one", "--source", "vnet0", "--session-id", "1", "--direction", "ingress", "--snaplen", "200")
@@ -369,6 +375,7 @@ func TestHeaderOfTheKernel(t *testing.T) {
 // TestSegmentedTap: the devices that take super-frames apart come with the session that needs them, come back when someone
 // removes them, and go with it. Nothing but the Mirror uses them.
 func TestSegmentedTap(t *testing.T) {
+	t.Parallel()
 	onKernel(t)
 	s := newScene(t)
 	s.ping(s.a, addrB, 1)
@@ -461,7 +468,7 @@ func TestSegmentedTap(t *testing.T) {
 		}
 	}
 	s.ok(add...)
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	if d := devices(); len(d) != 0 {
 		t.Errorf("after uninstall: devices %v", d)
 	}
@@ -476,9 +483,11 @@ func TestSegmentedTap(t *testing.T) {
 // TestFlowRestoreWait: Open vSwitch restarted as its init scripts do it, with flow-restore-wait until the saved flows are
 // back: then copies go on, without a command of ours. Where nobody saved our flows, the next reconcile puts them right.
 func TestFlowRestoreWait(t *testing.T) {
+	t.Parallel()
 	onKernel(t)
 	for name, saved := range map[string]bool{"flows saved": true, "flows lost": false} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newScene(t)
 			s.ping(s.a, addrB, 1)
 			s.add("one", "--source", "vnet0", "--session-id", "1", "--direction", "ingress")

@@ -82,6 +82,7 @@ var packetsOf = regexp.MustCompile(`n_packets=(\d+)`)
 // is dropped there, and the host's own stack gets nothing of it; of a device that is not attached, or no more, it gets all.
 // Nor does the tap bridge's own port follow the device's MTU (trap 43).
 func TestHostStackGetsNothing(t *testing.T) {
+	t.Parallel()
 	a := newAttached(t)
 	anyhow := func(context.Context) error { return nil }
 	const all = len("ARP ND broadcast ")
@@ -119,7 +120,7 @@ func TestHostStackGetsNothing(t *testing.T) {
 	}
 	// A crash that leaves the device detached, and the stack kept from it.
 	a.killAt("rows-last", "session", "remove", "in")
-	a.ok("uninstall")
+	a.ok("uninstall", "--yes")
 	if got := a.whoAnswers(anyhow); len(got) != all {
 		t.Errorf("afterwards, the host's own stack gets only: %s", got)
 	}

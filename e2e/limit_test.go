@@ -67,6 +67,7 @@ func (s *scene) withinRate(wire *lab.Capture, filter string, rate, burst float64
 // TestMaxRate: production loses nothing while a limit drops copies; what reaches the collector stays within rate and burst;
 // the counters add up; a session beside it on the same tap gets every copy.
 func TestMaxRate(t *testing.T) {
+	alone(t, "it measures a rate")
 	for name, c := range map[string]struct {
 		rate, meter string
 		size        int
@@ -124,6 +125,7 @@ func TestMaxRate(t *testing.T) {
 // TestUnsafeMeterBites: with the clone that Open vSwitch takes for reversible, which cloneLimited avoids, the same meter
 // drops production's packets. So TestMaxRate tells the one from the other.
 func TestUnsafeMeterBites(t *testing.T) {
+	alone(t, "it measures a rate")
 	s := newScene(t)
 	s.add("few", "--source", "vnet0", "--direction", "ingress", "--max-rate", "20pps")
 	flows, err := s.host.Ofctl(s.ctx, "-O", "OpenFlow15", "--no-names", "--no-stats", "dump-flows", tapBridge, "table=5,in_port=2")
@@ -152,6 +154,7 @@ func TestUnsafeMeterBites(t *testing.T) {
 // TestMaxRateLife: a rate comes, changes and goes with the session, by every way in; a meter that somebody takes away comes
 // back; nothing is left.
 func TestMaxRateLife(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	rows, err := s.host.DumpRows(s.ctx)
 	s.must(err)
@@ -210,7 +213,7 @@ func TestMaxRateLife(t *testing.T) {
 	s.ok("session", "disable", "one")
 	s.ok("session", "enable", "one")
 	s.copies(1)
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	after, err := s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(rows.Lines(), after.Lines()); diff != "" {
@@ -234,6 +237,7 @@ func TestMaxRateLife(t *testing.T) {
 // TestHostRate: the copies of all sessions together, to all collectors, stay within the host's rate; a session's own rate
 // holds as well; production loses nothing; the counters add up; it comes and goes by every way in.
 func TestHostRate(t *testing.T) {
+	alone(t, "it measures a rate")
 	s := newScene(t)
 	rows, err := s.host.DumpRows(s.ctx)
 	s.must(err)
@@ -318,7 +322,7 @@ func TestHostRate(t *testing.T) {
 	}
 	s.nothingToDo()
 	s.ok("host", "set", "--max-rate", "1Gbps")
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	after, err := s.host.DumpRows(s.ctx)
 	s.must(err)
 	if diff := cmp.Diff(rows.Lines(), after.Lines()); diff != "" {
@@ -328,6 +332,7 @@ func TestHostRate(t *testing.T) {
 
 // TestSelfTestIsKilled: a self-test that does not come to its end is in nobody's way for long, and leaves nothing.
 func TestSelfTestIsKilled(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	dump := func() []string {
 		t.Helper()
@@ -349,7 +354,7 @@ func TestSelfTestIsKilled(t *testing.T) {
 	left(2)
 	s.nothingToDo() // it may be under way
 	s.ping(s.a, addrB, 3)
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	if diff := cmp.Diff(before, dump()); diff != "" {
 		t.Errorf("after uninstall (-before +after):\n%s", diff)
 	}

@@ -74,6 +74,7 @@ var vanishing = map[string]struct {
 // Active meanwhile; when the way is whole again, they arrive, it is Active, and what was lost stays so. The kernel counts its
 // copies lost only where there is no route or no neighbour.
 func TestLost(t *testing.T) {
+	t.Parallel()
 	if lab.Datapath() == lab.Kernel {
 		t.Skip("the kernel's datapath sends through the kernel's own devices")
 	}

@@ -46,6 +46,7 @@ func httpGet(h *lab.Host, address, path string) (code int, body string, err erro
 // TestMetricsAndHealth: what is scraped is what happened, a session that is removed disappears, /readyz tells of an Open
 // vSwitch that is away, and a port that is taken stops nothing.
 func TestMetricsAndHealth(t *testing.T) {
+	t.Parallel()
 	const address = "127.0.0.1:9475"
 	s := newScene(t)
 	until := func(path, want string, code int) {

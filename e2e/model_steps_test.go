@@ -572,7 +572,7 @@ func (w *world) stepUninstall(r *rapid.T) {
 	w.command(r, true, func(x wish, _ *[]string) ([]string, int) {
 		clear(x)
 		return nil, 0
-	}, "uninstall")
+	}, "uninstall", "--yes")
 }
 
 func (w *world) stepRunOnce(r *rapid.T) {

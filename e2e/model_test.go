@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ const (
 //
 // A failed sequence is made shorter as far as it still fails, and printed with its seed.
 func TestModel(t *testing.T) {
+	t.Parallel()
 	seeds, until := []uint64{}, time.Time{}
 	for n := range uint64(modelSeeds) {
 		seeds = append(seeds, modelSeed+n)
@@ -64,25 +66,42 @@ func TestModel(t *testing.T) {
 	for name, value := range map[string]string{"checks": "1", "steps": strconv.Itoa(modelSteps), "nofailfile": "true", "shrinktime": shrink} {
 		setFlag(t, "rapid."+name, value)
 	}
-	for n := 0; n < len(seeds) || time.Now().Before(until); n++ {
-		if n >= len(seeds) {
-			seeds = append(seeds, rand.Uint64N(1<<32))
-		}
-		ok := t.Run(fmt.Sprintf("seed %d", seeds[n]), func(t *testing.T) {
-			setFlag(t, "rapid.seed", strconv.FormatUint(seeds[n], 10))
-			first := true
-			rapid.Check(t, func(r *rapid.T) {
-				m := &modelT{TB: t, r: r, first: first}
-				first = false
-				defer m.cleanup()
-				runModel(m)
-			})
+	for _, seed := range seeds {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			playSeed(t, seed)
 		})
-		if !ok {
-			t.Logf("to see it again: %s=%d go test -count=1 -run 'TestModel' ./e2e", seedVariable, seeds[n])
-			return
-		}
 	}
+	for ok := true; ok && time.Now().Before(until); {
+		seed := rand.Uint64N(1<<32) + 1
+		ok = t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { playSeed(t, seed) })
+	}
+}
+
+// seedFlag guards rapid's flag for the seed, of which there is one, from where it is set to where rapid has read it.
+var seedFlag sync.Mutex
+
+// playSeed plays the sequence of a seed, and where it fails those that make it shorter.
+func playSeed(t *testing.T, seed uint64) {
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("to see it again: %s=%d go test -count=1 -run 'TestModel' ./e2e", seedVariable, seed)
+		}
+	})
+	seedFlag.Lock()
+	hasRead := sync.OnceFunc(seedFlag.Unlock)
+	defer hasRead()
+	if err := flag.Set("rapid.seed", strconv.FormatUint(seed, 10)); err != nil {
+		t.Fatal(err)
+	}
+	first := true
+	rapid.Check(t, func(r *rapid.T) {
+		hasRead()
+		m := &modelT{TB: t, r: r, first: first}
+		first = false
+		defer m.cleanup()
+		runModel(m)
+	})
 }
 
 func setFlag(t *testing.T, name, value string) {

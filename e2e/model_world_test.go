@@ -674,7 +674,7 @@ func (w *world) arrived() (lines []string) {
 func (w *world) end() {
 	w.t.Helper()
 	w.history = append(w.history, "uninstall, at the end")
-	w.ok("uninstall")
+	w.ok("uninstall", "--yes")
 	w.wish, w.maybe, w.unknown = wish{}, nil, false
 	if w.daemon != nil {
 		// One that was told to die at a step may have died of this uninstall.

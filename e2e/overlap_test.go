@@ -77,6 +77,7 @@ func (s *scene) whole(r lab.BurstResult, count int) {
 // Sessions over the same port, each with rules of its own: each collector gets exactly its packets, as a capture on the
 // source's wire with the same filter has them.
 func TestEachSessionGetsExactlyItsPackets(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	col2 := s.secondCollector()
 	source := []string{"--bridge", "br0", "--source", "vnet0"}
@@ -128,6 +129,7 @@ func TestEachSessionGetsExactlyItsPackets(t *testing.T) {
 
 // Rules that are written differently and mean the same are in force once, and nothing is left to do.
 func TestRulesThatMeanTheSame(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("one", "--source", "vnet0", "--match", "icmp", "--match-both-ways", "icmp", "--match", "ip,nw_proto=1", "--deny", "tcp", "--deny", "ip,nw_proto=6")
 	s.nothingToDo()
@@ -139,6 +141,7 @@ func TestRulesThatMeanTheSame(t *testing.T) {
 
 // Several collectors, of both families at once, and IPv6 alone, with both versions: each collector gets every frame once.
 func TestCollectorsOfBothFamilies(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	col2 := s.secondCollector()
 	four, second, six := collectorAddr, collectorAddr2, collector6
@@ -191,6 +194,7 @@ func TestCollectorsOfBothFamilies(t *testing.T) {
 // `session set` changes a session in place. Meanwhile another one, over the same port and to the same collector, does not
 // miss a packet, and production loses none.
 func TestSetLeavesOtherSessionsAlone(t *testing.T) {
+	t.Parallel()
 	const datagrams, port = 4000, 5000
 	s := newScene(t)
 	s.secondCollector()
@@ -234,13 +238,14 @@ func TestSetLeavesOtherSessionsAlone(t *testing.T) {
 	}
 	s.fence()
 	s.stop(c)
-	if n := len(s.inner(c, fmt.Sprintf("erspan.spanid == 1 && udp.dstport == %d", port))); n != datagrams {
-		t.Errorf("the session that was not changed sent %d copies of %d datagrams", n, datagrams)
+	if n, err := c.Count(s.ctx, fmt.Sprintf("erspan.spanid == 1 && udp.dstport == %d", port)); err != nil || n != datagrams {
+		t.Errorf("the session that was not changed sent %d copies of %d datagrams, %v", n, datagrams, err)
 	}
 }
 
 // What `session set` changed is on the wire from the first packet after it returned, and nothing of the old is.
 func TestSetIsInForceWhenItReturns(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	col2 := s.secondCollector()
 	s.add("web", "--source", "vnet0", "--session-id", "2", "--index", "4")
@@ -275,6 +280,7 @@ func TestSetIsInForceWhenItReturns(t *testing.T) {
 
 // A frame from one source port to another, direction both, is copied once for each direction; version 1 does not tell which.
 func TestFrameBetweenTwoSources(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	if r := s.oe("session", "add", "v1", "--bridge", "br0", "--collector", collectorAddr, "--source", "vnet0,vnet1", "--session-id", "1"); r.code != 0 || !strings.Contains(r.stderr, "to another twice") {
 		t.Errorf("session add, exit %d, does not say what two directions cost: %s", r.code, r.stderr)

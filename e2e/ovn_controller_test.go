@@ -97,6 +97,7 @@ func (s *ovnScene) lostInRestart() int {
 // sessions stay as they are, nothing is to be mended, copies stay exact; and production loses nothing while it is away
 // with --restart or computes anew, as without sessions.
 func TestOVNController(t *testing.T) {
+	t.Parallel()
 	s := newOVNScene(t)
 	alone := s.lostInRestart()
 	d := s.daemon().ready()
@@ -166,6 +167,7 @@ func TestOVNController(t *testing.T) {
 // TestOVNRecomputes: what a session makes ovn-controller do anew is what docs/cost.md says: nothing, but for the patch ports of
 // a tap.
 func TestOVNRecomputes(t *testing.T) {
+	t.Parallel()
 	s := newOVNScene(t)
 	s.must(s.central.Sync(s.ctx))
 	cost := func(what string, most int, do func()) {
@@ -201,5 +203,5 @@ func TestOVNRecomputes(t *testing.T) {
 	cost("disable", 2, func() { s.ok("session", "disable", "one") })
 	cost("enable", 2, func() { s.ok("session", "enable", "one") })
 	cost("one of another tap", 2, func() { s.addOn(s.host, "two", "--source", "iface-id=d") })
-	cost("uninstall", 2, func() { s.ok("uninstall") })
+	cost("uninstall", 2, func() { s.ok("uninstall", "--yes") })
 }

@@ -86,6 +86,7 @@ func (s *ovnScene) hairpin() error {
 // with both versions, on both hosts, whatever OVN's pipeline makes of it (connections tracked, addresses translated, frames
 // turned around, answered by ovn-controller, dropped, sent through geneve), to a collector behind a router of the underlay.
 func TestOVNCopies(t *testing.T) {
+	t.Parallel()
 	s := newOVNScene(t)
 	s.throughOVN() // ARP entries and connections
 	s.addOn(s.host, "v1", "--source", "iface-id=a", "--session-id", "1")
@@ -148,6 +149,7 @@ func TestOVNCopies(t *testing.T) {
 // TestOVNAllPorts: of a whole br-int, what crosses hosts is copied at the guest's port and at the tunnel's, without geneve's
 // header; what leaves through a patch port, to a network outside of OVN, at the guest's port alone.
 func TestOVNAllPorts(t *testing.T) {
+	t.Parallel()
 	s := newOVNScene(t)
 	s.addOn(s.host, "all", "--all-ports", "--direction", "both", "--erspan-version", "2")
 	for _, test := range []struct {

@@ -39,6 +39,7 @@ func (s *ovnScene) allRows() []string {
 
 // TestOVNUninstall: with sessions of every kind what is OVN's is as it was, and after uninstall the whole database is.
 func TestOVNUninstall(t *testing.T) {
+	t.Parallel()
 	s := newOVNScene(t)
 	s.nbctl("mirror-add", "m1", "gre", "7", "from-lport", farCollector)
 	s.throughOVN()
@@ -64,7 +65,7 @@ func TestOVNUninstall(t *testing.T) {
 	s.throughOVN()
 	s.nbctl("--wait=hv", "lsp-detach-mirror", "a", "m1")
 	s.must(d.Stop(s.ctx))
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	same("after uninstall")
 	s.throughOVN()
 	if diff := cmp.Diff(rows, s.allRows()); diff != "" {
@@ -75,6 +76,7 @@ func TestOVNUninstall(t *testing.T) {
 // TestOVNDoctor: on a host of OVN doctor has nothing to warn of, with sessions and OVN's mirrors in force; and of what a session
 // does not see it says so.
 func TestOVNDoctor(t *testing.T) {
+	t.Parallel()
 	s := newOVNScene(t)
 	s.daemon().ready()
 	s.nbctl("mirror-add", "m1", "gre", "7", "from-lport", farCollector)

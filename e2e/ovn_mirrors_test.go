@@ -28,6 +28,7 @@ func (s *ovnScene) ovnMirrors() []string {
 // TestOVNMirrors: OVN's own mirrors (GRE and ERSPAN) and ours of the same port each send what they send alone, while the
 // other's come, change and go; and none changes what is the other's.
 func TestOVNMirrors(t *testing.T) {
+	t.Parallel()
 	s := newOVNScene(t)
 	s.nbctl("mirror-add", "m1", "gre", "71", "from-lport", farCollector)
 	s.nbctl("mirror-add", "m2", "erspan", "72", "to-lport", farCollector)
@@ -103,7 +104,7 @@ func TestOVNMirrors(t *testing.T) {
 	if diff := cmp.Diff(alone, pings()); diff != "" {
 		t.Errorf("copies when ours is gone (-want +got):\n%s", diff)
 	}
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	if diff := cmp.Diff(before, s.ovnMirrors()); diff != "" {
 		t.Errorf("OVN's mirrors after uninstall (-before +now):\n%s", diff)
 	}
@@ -113,6 +114,7 @@ func TestOVNMirrors(t *testing.T) {
 // number need one and the same port. OVN's has it, whichever came first; the session and doctor say whose is in the way, and
 // another number ends it.
 func TestOVNMirrorWithOurKey(t *testing.T) {
+	t.Parallel()
 	s := newOVNScene(t)
 	s.daemon().ready()
 	s.addOn(s.host, "one", "--source", "iface-id=d", "--session-id", "8", "--dscp", "10")

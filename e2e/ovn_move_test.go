@@ -11,6 +11,7 @@ import (
 // TestOVNMove: a session by iface-id on each host follows a guest that moves: copies come from the host that has it and from no
 // other, and where it is not the session says so.
 func TestOVNMove(t *testing.T) {
+	t.Parallel()
 	s := newOVNScene(t)
 	for _, h := range []*lab.Host{s.host, s.h2} {
 		s.daemonOn(h, lab.Command{}).ready()
@@ -31,7 +32,7 @@ func TestOVNMove(t *testing.T) {
 		s.meet(s.a, addrB)
 	}
 	for _, h := range []*lab.Host{s.host, s.h2} {
-		if r := s.oeOn(h, lab.Command{}, "uninstall"); r.code != 0 {
+		if r := s.oeOn(h, lab.Command{}, "uninstall", "--yes"); r.code != 0 {
 			t.Errorf("%s: uninstall: exit %d: %s", h, r.code, r.stderr)
 		}
 	}

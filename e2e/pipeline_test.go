@@ -101,6 +101,7 @@ func (s *scene) through() {
 // around, each frame of the source's wire is copied once in its direction, byte for byte, and nothing else is: with both
 // versions, for a source, and for two.
 func TestCopiesOfAPipeline(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.routerPipeline()
 	s.add("v1", "--source", "vnet0", "--session-id", "1")

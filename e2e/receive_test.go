@@ -74,6 +74,7 @@ func (s *scene) waitFrames(file string, n int) {
 // The frames that the receiver takes out of ERSPAN are those that passed at the source, byte for byte and in order, and
 // their times and directions are those of the source too.
 func TestReceivedFramesAreTheSourcesFrames(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	// The guests know each other: however long this takes, the kernels do not ask in between.
 	for _, way := range []struct {
@@ -218,6 +219,7 @@ func (s *scene) extcap(capability bool) (env []string) {
 // tshark, run by a user who is not root, lists the interface ERSPAN and receives the mirrored frames from it, with the
 // options that are set as Wireshark sets them.
 func TestExtcap(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	env := s.extcap(true)
 	tshark := func(args ...string) lab.Command {
@@ -285,6 +287,7 @@ func (s *scene) noExtcapLeft() {
 
 // What cannot be done is said to the user, through tshark too.
 func TestExtcapSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	env := s.extcap(false)
 	for _, test := range []struct {
@@ -308,6 +311,7 @@ func TestExtcapSaysWhatIsWrong(t *testing.T) {
 
 // A receiver whose reader died without a word ends, also when no packet comes.
 func TestExtcapEndsWithItsReader(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	env := s.extcap(true)
 	program := filepath.Join(strings.TrimPrefix(env[0], "WIRESHARK_EXTCAP_DIR="), "ovs-erspan-extcap")

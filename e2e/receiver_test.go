@@ -120,6 +120,7 @@ func (s *scene) says(p *lab.Process, pattern string) {
 // What is counted is what was sent: gaps, late packets, duplicates, by sender and session; on SIGUSR1 while it runs, and at
 // the end.
 func TestCaptureCounts(t *testing.T) {
+	t.Parallel()
 	s := newWire(t)
 	p := s.startCapture()
 	other := [4]byte{192, 0, 2, 77}
@@ -147,6 +148,7 @@ func TestCaptureCounts(t *testing.T) {
 // Open vSwitch counts with one number for all that it sends: what went elsewhere is not called lost, and what a session
 // lacks because the sender's other session has it is not missing.
 func TestCaptureIsHonestAboutSharedCounts(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	for name, flags := range map[string][]string{
 		"one": {"--collector", collectorAddr, "--session-id", "1"}, "two": {"--collector", collectorAddr, "--session-id", "2"},
@@ -174,6 +176,7 @@ func TestCaptureIsHonestAboutSharedCounts(t *testing.T) {
 
 // The frames that are asked for, and no others, from real senders of both versions; -c ends it, and so does --duration.
 func TestCaptureChooses(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("two", "--source", "vnet0", "--session-id", "7", "--erspan-version", "2", "--hwid", "3")
 	s.add("one", "--source", "vnet0", "--session-id", "8", "--index", "5")
@@ -238,6 +241,7 @@ func TestCaptureChooses(t *testing.T) {
 
 // The times of frames are those of the sender, which counts in units of 100 µs, unless those of arrival are asked for.
 func TestCaptureTimes(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("web", "--source", "vnet0", "--session-id", "7", "--erspan-version", "2")
 	s.ping(s.a, addrB, 1)
@@ -274,6 +278,7 @@ func TestCaptureTimes(t *testing.T) {
 
 // What the kernel drops because nobody reads is counted, to the packet.
 func TestCaptureCountsWhatTheKernelDrops(t *testing.T) {
+	t.Parallel()
 	s := newWire(t)
 	file := filepath.Join(t.TempDir(), "inner.pcapng")
 	p := s.startCapture("--buffer", "2", "-w", file)
@@ -310,6 +315,7 @@ func TestCaptureCountsWhatTheKernelDrops(t *testing.T) {
 
 // A file is readable whenever the receiver is killed, with all that had been written by then.
 func TestCaptureFileOutlivesTheReceiver(t *testing.T) {
+	alone(t, "the receiver must keep up with 100,000 packets a second")
 	s := newWire(t)
 	file := filepath.Join(t.TempDir(), "inner.pcapng")
 	p := s.startCapture("-w", file)
@@ -345,6 +351,7 @@ func TestCaptureFileOutlivesTheReceiver(t *testing.T) {
 
 // A full disk ends the capture with an error that says so, and the file is whole up to its last frame.
 func TestCaptureFullDisk(t *testing.T) {
+	t.Parallel()
 	s := newWire(t)
 	disk := t.TempDir()
 	s.must(unix.Mount("tmpfs", disk, "tmpfs", 0, "size=256k"))
@@ -375,6 +382,7 @@ func TestCaptureFullDisk(t *testing.T) {
 
 // A ring of files keeps the newest, each whole.
 func TestCaptureRing(t *testing.T) {
+	t.Parallel()
 	s := newWire(t)
 	dir := t.TempDir()
 	p := s.startCapture("-w", filepath.Join(dir, "r.pcapng"), "-b", "packets:10", "-b", "files:3", "-c", "45")
@@ -406,6 +414,7 @@ func TestCaptureRing(t *testing.T) {
 // Frames go on to a device, on which what cannot decode ERSPAN sees them as they passed at the source: one end of a veth
 // pair, and a TAP that a program reads.
 func TestCaptureToADevice(t *testing.T) {
+	t.Parallel()
 	s := newWire(t)
 	// As docs/receiver.md has it, but for the MTU.
 	_, _, err := s.collector.Exec(s.ctx, "sh", "-ec", `
@@ -488,6 +497,7 @@ func (s *scene) tap(name string) *os.File {
 // A collector that knows no GRE tells the senders so, which capture sees, and says how to silence it; and that works. Where
 // nothing comes it says what may be wrong.
 func TestCaptureHints(t *testing.T) {
+	t.Parallel()
 	s := newWire(t)
 	mac, err := s.collector.MAC(s.ctx, "eth0")
 	s.must(err)
@@ -526,6 +536,7 @@ func TestCaptureHints(t *testing.T) {
 
 // However many senders there are, memory stays what it is.
 func TestCaptureOfManySendersStaysSmall(t *testing.T) {
+	alone(t, "the receiver must keep up with 100,000 packets a second")
 	s := newWire(t)
 	file := filepath.Join(t.TempDir(), "inner.pcapng")
 	p, err := s.collector.Start(s.ctx, lab.Command{
@@ -568,6 +579,7 @@ func TestCaptureOfManySendersStaysSmall(t *testing.T) {
 // The pipes of docs/receiver.md: tcpdump and tshark (which reads a pipe as Wireshark does) show the mirrored frames while
 // they come in, with filters on them, and from a file.
 func TestReceiverPipes(t *testing.T) {
+	t.Parallel()
 	s := newWire(t)
 	dir := t.TempDir()
 	packets := numbered(100, 0, 10)

@@ -80,6 +80,7 @@ func (s *scene) asBefore(key string) (mirror string) {
 // TestTwoMirrorsTakeOver: a host that comes from a release with one Mirror for both directions gets two in its place while
 // traffic runs, each packet with its copy, also where the bridge has place for one more Mirror only.
 func TestTwoMirrorsTakeOver(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.ping(s.a, addrB, 1)
 	s.add("one", "--source", "vnet0", "--session-id", "1")
@@ -88,6 +89,7 @@ func TestTwoMirrorsTakeOver(t *testing.T) {
 
 // TestDevicesTakeOver: the same for one whose devices were in the place of the patch pair.
 func TestDevicesTakeOver(t *testing.T) {
+	t.Parallel()
 	onKernel(t)
 	s := newScene(t)
 	s.ping(s.a, addrB, 1)

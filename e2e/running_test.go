@@ -89,6 +89,7 @@ func copied(s *scene, wire *lab.Capture) map[int]int {
 // though the flow's megaflow was there before (facts: a changed Mirror does not revalidate). And after `session remove` or
 // `disable` returned not one copy more leaves.
 func TestRunningFlowIsCopiedFromTheFirstPacket(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		other string // the source of another session, which stays
 		stop  []string
@@ -100,6 +101,7 @@ func TestRunningFlowIsCopiedFromTheFirstPacket(t *testing.T) {
 		"remove one of two taps":      {"vnet1", []string{"session", "remove", "one"}}, // the tap bridge stays: only a Mirror changes
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			newScene(t).runningFlow(tt.other, tt.stop)
 		})
 	}
@@ -144,6 +146,7 @@ func (s *scene) runningFlow(other string, stop []string) {
 // change and go: not one ping is lost, and every byte arrives. One after the other: beside such a transfer the userspace
 // datapath loses about ten of 1000 pings without any session.
 func TestTrafficSurvivesEveryChange(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	whileSessionsChange(s, "pings", 7, func() error {
 		r, err := lab.Ping(s.ctx, s.a, netip.MustParseAddr(addrB), lab.PingOptions{Count: 1000, Interval: 10 * time.Millisecond})

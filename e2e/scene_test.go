@@ -43,6 +43,13 @@ var tapBridge, tunnelPort = func() (string, string) {
 	return "br-erspan-nd", "es-tun-nd"
 }()
 
+// alone marks a scenario that runs while no other does, and says why. All others begin with t.Parallel: each has a lab of
+// its own, and waits most of the time.
+func alone(t *testing.T, why string) {
+	t.Helper()
+	t.Logf("runs alone: %s", why)
+}
+
 // options vary a scene.
 type options struct {
 	guestMTU, underlayMTU int
@@ -71,7 +78,8 @@ func newScene(t testing.TB, opts ...func(*options)) *scene {
 // newLab is a scene with a host that has no bridge yet.
 func newLab(t testing.TB) *scene {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	// The longest takes half a minute where it is alone; this is for a slow machine that plays others beside it.
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
 	l, err := lab.New(ctx, "")
 	if err != nil {

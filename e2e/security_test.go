@@ -20,6 +20,7 @@ import (
 // TestArgumentsReachNoProcess: with nothing in PATH but ovs-ofctl, every command works, so none needs a shell; and of what a
 // user writes nothing is in ovs-ofctl's arguments.
 func TestArgumentsReachNoProcess(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	dir := filepath.Join(s.lab.Dir(), "path")
 	log := filepath.Join(dir, "log")
@@ -43,7 +44,7 @@ func TestArgumentsReachNoProcess(t *testing.T) {
 		"description": text, "sources": map[string]any{"ports": []string{"vnet0", "vnet1;marker"}}, "match": []any{map[string]string{"deny": "tcp,tp_dst=4711"}}, "allowMissing": true}}}),
 		"apply", "-f", "-", "--dry-run")
 	for _, args := range []string{"session list", "session show marker-a", "session trace marker-a", "export", "session disable marker-a", "session enable marker-a",
-		"session remove marker-a marker-b", "uninstall"} {
+		"session remove marker-a marker-b", "uninstall --yes"} {
 		ok("", strings.Split(args, " ")...)
 	}
 	logged, err := os.ReadFile(log)
@@ -76,6 +77,7 @@ func (s *scene) notPwned() {
 // TestNamesStayNames: ports whose names would be something else in a flow, a shell or OVSDB's syntax are mirrored like any
 // other; our rows' names and our flows have nothing of them, and nobody else's rows and flows are touched.
 func TestNamesStayNames(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	names := []string{"a,actions=drop", "$(id>pwned)", "b;drop", "c=d", "e[0..3]", "-f", "reg0=1", "es-tun", "#g", "h\\i"}
 	for _, name := range names {
@@ -143,7 +145,7 @@ func TestNamesStayNames(t *testing.T) {
 	if diff := cmp.Diff(before, during); diff != "" {
 		t.Errorf("others' rows and flows (-before +during):\n%s", diff)
 	}
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	if diff := cmp.Diff(before, foreign()); diff != "" {
 		t.Errorf("others' rows and flows (-before +after):\n%s", diff)
 	}
@@ -152,6 +154,7 @@ func TestNamesStayNames(t *testing.T) {
 
 // TestFilesAreOurs: what the commands write can be read by nobody else, whatever the umask.
 func TestFilesAreOurs(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	before, err := filepath.Glob(s.host.RunDir() + "/*")
 	s.must(err)

@@ -19,11 +19,13 @@ func fullSize(mtu int) int { return mtu - 28 }
 // Full-size frames of guests, cut by auto to what the underlay takes, by 64, and not at all where off is accepted: the
 // copies arrive with the right lengths (the inner IP header still says the original's), and the originals are intact.
 func TestSnaplenOfFullSizeFrames(t *testing.T) {
+	t.Parallel()
 	const overhead = 36 // IPv4, GRE with sequence number, ERSPAN Type II
 	for _, test := range []struct{ underlay, guest int }{
 		{1500, 1500}, {1500, 9000}, {9000, 1500}, {9000, 9000},
 	} {
 		t.Run(fmt.Sprintf("underlay %d guests %d", test.underlay, test.guest), func(t *testing.T) {
+			t.Parallel()
 			const count, port = 20, 5000
 			s := newScene(t, func(o *options) { o.guestMTU, o.underlayMTU = test.guest, test.underlay })
 			frame := test.guest + 14
@@ -79,12 +81,14 @@ func TestSnaplenOfFullSizeFrames(t *testing.T) {
 // underlay's MTU is lowered while the session is in force, once the next reconcile is done; a daemon does it by itself. Nor,
 // at no time, when the source's MTU rises above what it was when the copies' length was decided.
 func TestLargeCopiesBesideProduction(t *testing.T) {
+	t.Parallel()
 	t.Run("run --once", func(t *testing.T) { largeCopies(t, false, false) })
 	t.Run("daemon", func(t *testing.T) { largeCopies(t, true, false) })
 	t.Run("the source's MTU rises", func(t *testing.T) { largeCopies(t, false, true) })
 }
 
 func largeCopies(t *testing.T, daemon, rises bool) {
+	t.Parallel()
 	underlay, largest := 1500, 1514
 	if rises {
 		underlay, largest = 1600, 1614

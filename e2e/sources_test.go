@@ -17,6 +17,7 @@ import (
 // A bond is a source as a whole: frames through each of its members are copied. A member is none, and the refusal names the
 // bond.
 func TestBondAsSource(t *testing.T) {
+	t.Parallel()
 	s := newLab(t)
 	s.must(s.host.AddBridge(s.ctx, "br0"))
 	s.must(s.host.AddBridge(s.ctx, "br-ul"))
@@ -57,6 +58,7 @@ func TestBondAsSource(t *testing.T) {
 
 // A bridge's own port (LOCAL), through which the host itself talks, and an internal port beside it.
 func TestInternalPortsAsSources(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.must(s.host.Underlay(s.ctx, "br0", 0, "10.0.0.254/24"))
 	s.vsctl("add-port", "br0", "int0", "--", "set", "interface", "int0", "type=internal")
@@ -83,6 +85,7 @@ func TestInternalPortsAsSources(t *testing.T) {
 
 // A patch port copies nothing as a source, so it is refused, with the way out.
 func TestPatchPortAsSourceIsRefused(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.must(s.host.AddBridge(s.ctx, "br-int"))
 	s.vsctl("add-port", "br0", "to-int", "--", "set", "interface", "to-int", "type=patch", "options:peer=to-br0", "--",
@@ -106,6 +109,7 @@ func TestPatchPortAsSourceIsRefused(t *testing.T) {
 // What the production bridge's own flows do to a frame, and what a copy of it shows. docs/what-a-copy-shows.md says it in
 // words.
 func TestWhatACopyShows(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.must(s.host.Underlay(s.ctx, "br0", 0, "10.0.0.254/24"))
 	// Addresses are learned before anything is mirrored.
@@ -178,6 +182,7 @@ func TestWhatACopyShows(t *testing.T) {
 // What a controller sends out (packet-out) is copied as it leaves, and as coming in where the controller names a source as
 // the port that it came in by.
 func TestPacketOutIsCopied(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("from-a", "--source", "vnet0", "--session-id", "1", "--direction", "ingress")
 	s.add("to-b", "--source", "vnet1", "--session-id", "2", "--direction", "egress")

@@ -40,6 +40,7 @@ func (s *scene) server(bridge string) (pid int) {
 // TestStartsOfTheField: however ovs-vswitchd was started and whatever former processes have left, a session copies, and doctor
 // names the process that serves the bridges.
 func TestStartsOfTheField(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	dir := s.host.RunDir()
 	at := func(name string) string { return filepath.Join(dir, name) }

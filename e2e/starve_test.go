@@ -51,6 +51,7 @@ func (d *daemon) kilobytes(name string) (n int) {
 // TestManyClients: with so many connections to --listen that they would take every descriptor, sessions are kept and mended, a
 // scrape gets through, and the daemon needs no more memory and descriptors than with a few.
 func TestManyClients(t *testing.T) {
+	alone(t, "it opens thousands of connections, and measures memory")
 	const address, descriptors = "127.0.0.1:9475", 256
 	s := newScene(t)
 	p, err := s.host.Start(s.ctx, lab.Command{Args: []string{"prlimit", fmt.Sprintf("--nofile=%d:%d", descriptors, descriptors), plainBinary, "run", "-v", "--listen", address}})

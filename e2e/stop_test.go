@@ -35,8 +35,10 @@ func (s *scene) noCopies() {
 // TestDisableAllWithoutDaemon: one command stops every session where no daemon is, also after one was killed; none is
 // forgotten.
 func TestDisableAllWithoutDaemon(t *testing.T) {
+	t.Parallel()
 	for _, was := range []string{"never ran", "was killed"} {
 		t.Run(was, func(t *testing.T) {
+			t.Parallel()
 			s := stopScene(t)
 			if was == "was killed" {
 				p, err := s.host.Start(s.ctx, lab.Command{Args: []string{binary, "run", "-v"}})
@@ -61,6 +63,7 @@ func TestDisableAllWithoutDaemon(t *testing.T) {
 
 // TestDisableAllDaemonHangs: the stop does not wait for a daemon that hangs, and holds when the daemon goes on.
 func TestDisableAllDaemonHangs(t *testing.T) {
+	t.Parallel()
 	s := stopScene(t)
 	d := s.daemon().ready()
 	s.copies(3)
@@ -80,6 +83,7 @@ func TestDisableAllDaemonHangs(t *testing.T) {
 // TestHWOffload: on a host whose Open vSwitch hands flows to network cards, a session has to accept that; one that did not
 // says so when the offload is switched on later.
 func TestHWOffload(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("before", "--source", "vnet0")
 	offload := func(value string) {

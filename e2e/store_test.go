@@ -42,6 +42,7 @@ func (s *scene) storeKeys() map[string]string {
 // TestAccidentsOfTheStore: whatever somebody does to the rows that the store is in, sessions and copies go on: with the
 // daemon as without, as long as one place is left or the daemon lives. Nobody takes an accident for a wish.
 func TestAccidentsOfTheStore(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	rows, err := s.host.DumpRows(s.ctx)
 	s.must(err)
@@ -116,7 +117,7 @@ func TestAccidentsOfTheStore(t *testing.T) {
 		t.Errorf("the session is %s, was %s", got, session)
 	}
 	// An uninstall beside the daemon is none: nothing comes back.
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	s.settled()
 	after, err := s.host.DumpRows(s.ctx)
 	s.must(err)
@@ -151,6 +152,7 @@ func (d *daemonOrNone) logged(from int, text string) {
 // TestStoreOfAVersionBefore: the store as versions before had it, in Open_vSwitch.external_ids, is taken over as it is, and
 // nothing of ours is left there; without any place left, doctor does not call rows of ours as wished.
 func TestStoreOfAVersionBefore(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("web", "--source", "vnet0")
 	keys := s.storeKeys()
@@ -183,6 +185,7 @@ func TestStoreOfAVersionBefore(t *testing.T) {
 // TestNothingOfOursInExternalIDs: while sessions come, change, count and go beside the daemon, who watches
 // Open_vSwitch.external_ids, as ovn-controller does, is told of nothing: it would recompute everything each time.
 func TestNothingOfOursInExternalIDs(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.daemon().ready()
 	monitor, err := s.host.Start(s.ctx, lab.Command{Args: []string{"ovsdb-client", "--format=json", "monitor", "unix:" + s.host.DBSocket(), "Open_vSwitch", "Open_vSwitch", "external_ids,other_config"}})
@@ -206,7 +209,7 @@ func TestNothingOfOursInExternalIDs(t *testing.T) {
 		}
 		return nil
 	}))
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	s.vsctl("set", "open", ".", "external_ids:last=1")
 	s.must(lab.Until(s.ctx, "the monitor tells of the last change", func(context.Context) error {
 		if !strings.Contains(monitor.Stdout(), `"last"`) {

@@ -119,6 +119,7 @@ func (f *foreigner) devices(n int) []*lab.Capture {
 //
 // On the kernel's datapath sessions of one version only can be in force, and the frames of the other version are nobody's.
 func TestSessionsThatDifferInOneField(t *testing.T) {
+	t.Parallel()
 	if lab.Datapath() == lab.Kernel {
 		for _, version := range []int{1, 2} {
 			t.Run(fmt.Sprint("version ", version), func(t *testing.T) { differInOneField(t, version) })
@@ -227,6 +228,7 @@ func differInOneField(t *testing.T, version int) {
 // TestForeignSenders: headers with every field set that Open vSwitch itself never sends, at their limits, with a sequence
 // that jumps back; tagged and large frames; all arrive as they were.
 func TestForeignSenders(t *testing.T) {
+	t.Parallel()
 	f := newForeigner(t)
 	c := f.devices(1)[0]
 	f.far("session", "add", "all", "--type", "destination", "--output-port", "o0", "--from", "any", "--session-id", "1023")
@@ -269,6 +271,7 @@ func TestForeignSenders(t *testing.T) {
 
 // TestMalformed: 10,000 malformed packets. None is delivered, Open vSwitch and the controller live, production goes on.
 func TestMalformed(t *testing.T) {
+	t.Parallel()
 	f := newForeigner(t)
 	f.daemonOn(f.host2, lab.Command{}).ready()
 	c := f.devices(1)[0]
@@ -334,6 +337,7 @@ func TestMalformed(t *testing.T) {
 // TestNoLoop: each of two hosts mirrors a whole bridge to the other and delivers on that same bridge what the other sends.
 // What is delivered is not mirrored; a delivery port is no source, whoever is first.
 func TestNoLoop(t *testing.T) {
+	t.Parallel()
 	f := newFarEnd(t)
 	c := f.scene.guest("c") // h1's analyzer
 	f.must(f.host.Attach(f.ctx, c, "br0", "analyzer0", lab.GuestIf{}))
@@ -371,6 +375,7 @@ func TestNoLoop(t *testing.T) {
 // TestTooLargeForThePort: frames that the output port does not take are dropped and counted before they get there, and
 // production's frames to the same port are not lost with them.
 func TestTooLargeForThePort(t *testing.T) {
+	t.Parallel()
 	f := newFarEnd(t)
 	prod := f.scene.guest("prod")
 	f.must(f.host2.Attach(f.ctx, prod, "br0", "vnet2", lab.GuestIf{Addrs: []string{"10.0.9.1/24"}}))
@@ -411,6 +416,7 @@ func TestTooLargeForThePort(t *testing.T) {
 // TestFlowContested: the one flow on the production bridge is put back when somebody takes it away, five times within a
 // minute; then the state says so and nobody fights. Flows of others stay as they are.
 func TestFlowContested(t *testing.T) {
+	t.Parallel()
 	f := newFarEnd(t)
 	f.daemonOn(f.host2, lab.Command{}).ready()
 	f.receive("in", "--from", hostAddr, "--session-id", "7")
@@ -453,6 +459,7 @@ func TestFlowContested(t *testing.T) {
 
 // TestTypeI: Type I has no header that Open vSwitch could read; that it arrives shows, with the advice to use the receiver.
 func TestTypeI(t *testing.T) {
+	t.Parallel()
 	f := newForeigner(t)
 	f.receive("in", "--from", "any", "--session-id", "7")
 	atAnalyzer := f.capture(f.analyzer, "eth0", "ether proto 0x88b5")
@@ -474,6 +481,7 @@ func TestTypeI(t *testing.T) {
 // TestWhatCannotBeStripped: `doctor --sample` tells who sends Type I, and Type III with a platform subheader, of which Open
 // vSwitch's counters say nothing or not who; other ERSPAN it leaves alone.
 func TestWhatCannotBeStripped(t *testing.T) {
+	t.Parallel()
 	f := newForeigner(t)
 	f.receive("in", "--from", "any", "--session-id", "7")
 	withSubheader := header{from: "192.0.2.51", version: 2, sessionID: 7}.packet(f.dst, f.src, append(make([]byte, 8), marked("after the subheader", 60)...))
@@ -509,6 +517,7 @@ func TestWhatCannotBeStripped(t *testing.T) {
 // TestBothDirectionsWithATunnelOfItsOwn: a host sends to another with a tunnel port of the session's own (fixed remote_ip
 // and key), and receives from that very host with the same session id: what arrives at either tunnel port is read.
 func TestBothDirectionsWithATunnelOfItsOwn(t *testing.T) {
+	t.Parallel()
 	f := newFarEnd(t)
 	d, e := f.scene.guest("d"), f.scene.guest("e")
 	f.must(f.host2.Attach(f.ctx, d, "br0", "vnet2", lab.GuestIf{Addrs: []string{"10.0.1.1/24"}}))

@@ -112,6 +112,7 @@ func (s *scene) tracePacketOn(h *lab.Host, code int, name, packet string) traced
 
 // TestTrace: the way of copies with what was counted, and where it ends, for faults that are made one by one.
 func TestTrace(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.ping(s.a, addrB, 1) // so that ARP is done
 	s.add("web", "--source", "vnet0", "--match", "icmp", "--deny", "ip,nw_src="+addrB)
@@ -201,6 +202,7 @@ func (s *scene) snapshot() string {
 
 // TestTracePacket: what trace says of a packet is what tshark then sees of such packets at the collectors.
 func TestTracePacket(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.ping(s.a, addrB, 1)
 	s.ok("session", "add", "v2", "--bridge", "br0", "--source", "vnet0", "--collector", collectorAddr, "--collector", collector6, "--erspan-version", "2",
@@ -274,6 +276,7 @@ func TestTracePacket(t *testing.T) {
 
 // TestTraceDestination: the other way round, and a header that no session has.
 func TestTraceDestination(t *testing.T) {
+	t.Parallel()
 	f := newFarEnd(t)
 	f.far("session", "add", "in", "--type", "destination", "--bridge", "br0", "--output-port", "analyzer0", "--from", hostAddr, "--session-id", "10", "--erspan-version", "1", "--index", "5")
 	f.ok("session", "add", "out", "--bridge", "br0", "--source", "vnet0", "--collector", farAddr, "--session-id", "10", "--index", "5")

@@ -19,6 +19,7 @@ import (
 // TestNothingFloodsIntoTheTunnel: what a bridge floods, production's or the underlay's, or what no session wants, does not
 // leave as ERSPAN; not even while somebody has made the tap bridge forward by itself (fail_mode=standalone), which is undone.
 func TestNothingFloodsIntoTheTunnel(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("picky", "--source", "vnet0", "--match", "tcp,tcp_dst=4711")
 	wire := s.capture(s.collector, "eth0", "proto 47")
@@ -60,8 +61,10 @@ func TestNothingFloodsIntoTheTunnel(t *testing.T) {
 // TestPatchIsClosedFromTheStart: while its Mirror is not there yet (a mirror's output takes part in nothing), and for a
 // delivery, which has none, the patch is closed as well: nothing is flooded into it, and no spanning tree runs on it.
 func TestPatchIsClosedFromTheStart(t *testing.T) {
+	t.Parallel()
 	for name, settings := range map[string]string{"floods": "fail_mode=standalone", "STP": "stp_enable=true", "RSTP": "rstp_enable=true"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newScene(t)
 			s.vsctl("set", "bridge", "br0", settings)
 			s.ok("session", "add", "in", "--type", "destination", "--bridge", "br0", "--output-port", "vnet1", "--from", "any", "--session-id", "7")
@@ -105,6 +108,7 @@ func TestPatchIsClosedFromTheStart(t *testing.T) {
 // TestMatchNarrowsMegaflows: a session without rules leaves the width of production's megaflows as it was; one with a match
 // narrows them, and says so when it is added, and doctor says so afterwards.
 func TestMatchNarrowsMegaflows(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	// megaflows are those of production that ten connections to ten ports make.
 	megaflows := func() (n int, text string) {
@@ -151,6 +155,7 @@ func TestMatchNarrowsMegaflows(t *testing.T) {
 // else's port has the same far end and key, however the key is written: Open vSwitch would say so in its log only, and on
 // an edit not even there.
 func TestForeignTunnelWithOurKey(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.vsctl("add-port", "br-ul", "theirs", "--", "set", "interface", "theirs", "type=erspan",
 		"options:remote_ip="+collectorAddr, "options:key=0x64", "options:erspan_ver=1", "options:tos=0")
@@ -175,6 +180,7 @@ func TestForeignTunnelWithOurKey(t *testing.T) {
 // TestTwoDSCPsToOneCollector: sessions to one collector that differ in their outer header, each with a tunnel port of its
 // own, are in force beside each other: to Open vSwitch the ports would be the same but for their key.
 func TestTwoDSCPsToOneCollector(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	want := map[string]string{"10": "46", "11": "10", "12": "0"}
 	for id, dscp := range want {

@@ -46,6 +46,7 @@ func isNote(ids map[string]string) bool {
 // TestControlSocket: the control socket is found by who serves the bridges, whatever it is called and whatever lies beside
 // it, in a run directory of any length; where it is elsewhere, the error says so and the flag names it.
 func TestControlSocket(t *testing.T) {
+	t.Parallel()
 	s := newLab(t)
 	s.must(s.host.AddBridge(s.ctx, "br0"))
 	s.must(s.host.Attach(s.ctx, s.guest("a"), "br0", "vnet0", lab.GuestIf{}))
@@ -164,8 +165,10 @@ func (s *scene) states() (states map[string]string, r result) {
 // TestDeliveryBridgeWithoutSocket: a bridge that is delivered to and whose OpenFlow socket is gone, or hangs, holds up
 // nothing: others are programmed and copy, everything can be stopped and removed, and what is left is told, and deleted later.
 func TestDeliveryBridgeWithoutSocket(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"gone", "hung"} {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
 			s := troubled(t, "destination")
 			socket := filepath.Join(s.host.RunDir(), "br2.mgmt")
 			s.must(os.Rename(socket, socket+".aside"))
@@ -191,7 +194,7 @@ func TestDeliveryBridgeWithoutSocket(t *testing.T) {
 			}
 			s.ok(append([]string{"session", "enable", "one"}, patience...)...)
 			s.copies(1)
-			if r := s.oe(append([]string{"uninstall"}, patience...)...); r.code != 3 || !strings.Contains(r.stderr, "br2") {
+			if r := s.oe(append([]string{"uninstall", "--yes"}, patience...)...); r.code != 3 || !strings.Contains(r.stderr, "br2") {
 				t.Errorf("uninstall: exit %d: %s", r.code, r.stderr)
 			}
 			s.noRowsLeft("after uninstall")
@@ -202,7 +205,7 @@ func TestDeliveryBridgeWithoutSocket(t *testing.T) {
 			if !strings.Contains(strings.Join(flows, "\n"), "0xe25a") {
 				t.Fatalf("there is nothing left to delete: %v", flows)
 			}
-			s.ok("uninstall")
+			s.ok("uninstall", "--yes")
 			if flows, err := s.host.DumpFlows(s.ctx, "br2"); err != nil || strings.Contains(strings.Join(flows, "\n"), "0xe25a") {
 				t.Errorf("a second uninstall leaves %v, %v", flows, err)
 			}
@@ -219,6 +222,7 @@ func TestDeliveryBridgeWithoutSocket(t *testing.T) {
 
 // TestTapBridgeWithoutSocket: where our own bridge cannot be programmed, its sessions say so, and stop all the same.
 func TestTapBridgeWithoutSocket(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("one", "--source", "vnet0", "--match", "icmp")
 	s.add("two", "--source", "vnet1", "--match", "icmp")
@@ -232,12 +236,13 @@ func TestTapBridgeWithoutSocket(t *testing.T) {
 	s.copies(1)
 	s.ok("session", "disable", "--all") // with the last session the bridge goes
 	s.noCopies()
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 	s.noRowsLeft("after uninstall")
 }
 
 // TestProductionProtocols: whatever versions of OpenFlow a production bridge's owner has left it, its sessions are in force.
 func TestProductionProtocols(t *testing.T) {
+	t.Parallel()
 	s := troubled(t, "destination")
 	for _, protocol := range []string{"OpenFlow10", "OpenFlow11", "OpenFlow12", "OpenFlow13", "OpenFlow14", "OpenFlow15"} {
 		s.vsctl("set", "bridge", "br2", "protocols="+protocol)
@@ -248,17 +253,19 @@ func TestProductionProtocols(t *testing.T) {
 			t.Errorf("%s: %s, %v", protocol, flows, err)
 		}
 	}
-	s.ok("uninstall")
+	s.ok("uninstall", "--yes")
 }
 
 // TestDatapathTypeChanges: a bridge whose datapath type changes, and changes back, moves to our other bridge and back, with
 // what is delivered to it; sessions of other bridges are programmed meanwhile.
 func TestDatapathTypeChanges(t *testing.T) {
+	t.Parallel()
 	if lab.Datapath() != lab.Userspace {
 		t.Skip("the lab's other datapath is not there")
 	}
 	for _, kind := range []string{"source", "destination"} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			s := troubled(t, kind)
 			for _, datapath := range []string{map[string]string{"source": "system", "destination": "no-such"}[kind], "netdev"} {
 				s.vsctl("--no-wait", "set", "bridge", "br2", "datapath_type="+datapath)
@@ -273,7 +280,7 @@ func TestDatapathTypeChanges(t *testing.T) {
 				}
 			}
 			s.nothingToDo()
-			s.ok("uninstall")
+			s.ok("uninstall", "--yes")
 			s.noRowsLeft("after uninstall")
 		})
 	}
@@ -282,8 +289,10 @@ func TestDatapathTypeChanges(t *testing.T) {
 // TestVswitchdAway: while ovs-vswitchd is down, or hangs, what is stored is listed, what is to stop goes from the database at
 // once, the commands say what that means, and when it is back not one copy leaves.
 func TestVswitchdAway(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"down", "hung", "hung, with a daemon"} {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
 			s := stopScene(t)
 			if strings.Contains(how, "daemon") {
 				s.daemon().ready()
@@ -340,7 +349,7 @@ func TestVswitchdAway(t *testing.T) {
 			}
 			begin = time.Now()
 			if how == "hung" {
-				stopped("uninstall")
+				stopped("uninstall", "--yes")
 				s.noRowsLeft("after uninstall")
 			} else {
 				stopped("session", "disable", "--all")
@@ -360,10 +369,11 @@ func TestVswitchdAway(t *testing.T) {
 
 // TestDatabaseHangs: with a database that does not answer nothing can be listed or changed, and the error says so in time.
 func TestDatabaseHangs(t *testing.T) {
+	t.Parallel()
 	s := newLab(t)
 	s.must(s.host.PauseDB())
 	defer func() { _ = s.host.ResumeDB() }()
-	for _, args := range [][]string{{"session", "list"}, {"session", "disable", "--all"}, {"uninstall"}} {
+	for _, args := range [][]string{{"session", "list"}, {"session", "disable", "--all"}, {"uninstall", "--yes"}} {
 		begin := time.Now()
 		r := s.oe(append(args, "--timeout", "1s")...)
 		if r.code == 0 || !strings.Contains(r.stderr, "ovsdb-server did not answer in time") || !strings.Contains(r.stderr, "db.sock") {
@@ -378,6 +388,7 @@ func TestDatabaseHangs(t *testing.T) {
 // TestDatabaseElsewhere: another database than the run directory's is named by --db, also one over TCP; what cannot be one
 // is refused.
 func TestDatabaseElsewhere(t *testing.T) {
+	t.Parallel()
 	s := newLab(t)
 	s.must(s.host.AddBridge(s.ctx, "br0"))
 	s.must(s.host.Attach(s.ctx, s.guest("a"), "br0", "vnet0", lab.GuestIf{}))

@@ -61,6 +61,7 @@ const anyProbe = "ether[0:4] & 0xffffff00 = 0x02e25a00"
 
 // TestVerify: probes leave with the right header and arrive; nobody else sees them, and nothing is changed.
 func TestVerify(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.ping(s.a, addrB, 1)
 	s.add("web", "--source", "vnet0", "--direction", "ingress")
@@ -161,6 +162,7 @@ func TestVerify(t *testing.T) {
 
 // TestVerifyFilters: the probe is made to fit the session's rules, where they can be met, and that it is filtered is said.
 func TestVerifyFilters(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, func(o *options) { o.bPort.Tag = 10 })
 	s.add("https", "--source", "vnet0", "--session-id", "1", "--deny", "ip,nw_src=10.0.0.0/8", "--match", "ip,nw_src=10.0.0.66", "--match", "tcp,tp_dst=443")
 	s.add("six", "--source", "vnet0", "--session-id", "2", "--match-both-ways", "udp6,ipv6_dst=2001:db8:1::/64,udp_dst=53")
@@ -230,6 +232,7 @@ func TestVerifyFilters(t *testing.T) {
 
 // TestVerifyFaults: for faults that are made one by one, verify says where probes end, and production traffic goes on.
 func TestVerifyFaults(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.ping(s.a, addrB, 1)
 	s.add("web", "--source", "vnet0")
@@ -312,6 +315,7 @@ func TestVerifyFaults(t *testing.T) {
 // TestVerifyBothEnds: from a source session to a destination session; a destination session by itself; and a wrong number at
 // the far end, where it shows.
 func TestVerifyBothEnds(t *testing.T) {
+	t.Parallel()
 	f := newFarEnd(t)
 	f.far("session", "add", "in", "--type", "destination", "--bridge", "br0", "--output-port", "analyzer0", "--from", hostAddr, "--session-id", "10", "--erspan-version", "2", "--hwid", "0", "--direction", "egress")
 	f.ok("session", "add", "out", "--bridge", "br0", "--source", "vnet0", "--collector", farAddr, "--session-id", "10", "--erspan-version", "2")

@@ -13,6 +13,7 @@ import (
 // The mirrored frame is byte for byte what was on the source's wire, with the tags that it had there and no others,
 // whatever the port's VLAN mode: what a capture on the guest's own device sees is what the collector gets.
 func TestFramesAreAsOnTheSourcesWire(t *testing.T) {
+	t.Parallel()
 	const priority = 5 << 13
 	for _, test := range []struct {
 		name         string
@@ -47,6 +48,7 @@ func TestFramesAreAsOnTheSourcesWire(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			s := newScene(t, func(o *options) { o.aPort = test.source })
 			s.add("v1", "--source", "vnet0", "--session-id", "1")
 			s.add("v2", "--source", "vnet0", "--session-id", "2", "--erspan-version", "2")
@@ -71,6 +73,7 @@ func TestFramesAreAsOnTheSourcesWire(t *testing.T) {
 // Where the bridge's view of a frame's VLAN is all that a Mirror has, the copy shows less than the wire did. This holds the
 // cases that docs/what-a-copy-shows.md names.
 func TestTagsThatACopyCannotShow(t *testing.T) {
+	t.Parallel()
 	const priority = 5 << 13
 	for _, test := range []struct {
 		name   string
@@ -84,6 +87,7 @@ func TestTagsThatACopyCannotShow(t *testing.T) {
 		{"native-untagged, tagged on the wire", lab.GuestIf{Tag: 10, VLANMode: "native-untagged"}, [][]uint16{{10}}, map[byte][]uint16{0: {}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			s := newScene(t, func(o *options) { o.aPort = test.source })
 			s.add("web", "--source", "vnet0")
 			c := s.capture(s.collector, "eth0", "proto 47")
@@ -108,6 +112,7 @@ func TestTagsThatACopyCannotShow(t *testing.T) {
 
 // --vlan on a trunk copies that VLAN and no other.
 func TestVLANOfATrunk(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, func(o *options) { o.aPort = lab.GuestIf{Trunks: []int{10, 20, 30}} })
 	s.add("ten", "--source", "vnet0", "--session-id", "1", "--vlan", "10")
 	s.add("others", "--source", "vnet0", "--session-id", "2", "--vlan", "20,30")

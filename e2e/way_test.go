@@ -50,6 +50,7 @@ func (s *scene) lookup(to, was string) (text string) {
 
 // TestStateIsTheTruthOfTheWay: whatever routes there are, a session is Active where its copies arrive, and nowhere else.
 func TestStateIsTheTruthOfTheWay(t *testing.T) {
+	t.Parallel()
 	if lab.Datapath() == lab.Kernel {
 		t.Skip("the kernel's datapath takes the kernel's way")
 	}
@@ -132,6 +133,7 @@ func (s *scene) settledLookup(to string) string {
 // TestDaemonFollowsOpenVSwitchsRoutes: a route that changes while a session runs, also by ovs/route/add, of which nobody is
 // told.
 func TestDaemonFollowsOpenVSwitchsRoutes(t *testing.T) {
+	t.Parallel()
 	if lab.Datapath() == lab.Kernel {
 		t.Skip("the kernel's datapath takes the kernel's way")
 	}
@@ -186,6 +188,7 @@ func twoUplinks(t *testing.T) (*scene, *lab.Node) {
 // TestDeadBackupUplink: Open vSwitch takes the backup, whose next hop is dead and whose uplink is tapped twice. What it asks
 // for its next hop comes from the backup's address, and is not copied. Nor is it when the way changes while nobody reconciles.
 func TestDeadBackupUplink(t *testing.T) {
+	t.Parallel()
 	if lab.Datapath() == lab.Kernel {
 		t.Skip("the kernel's datapath takes the kernel's way")
 	}
@@ -194,6 +197,7 @@ func TestDeadBackupUplink(t *testing.T) {
 		"IPv6": {"2001:db8:f::/64", "2001:db8::9", "2001:db8:3::77", "-6"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s, u := twoUplinks(t)
 			ip := func(args ...string) {
 				t.Helper()
@@ -240,6 +244,7 @@ func TestDeadBackupUplink(t *testing.T) {
 // TestCopiesFitEachPort: the tunnel's own port takes jumbo frames, the ports that its packets leave through do not. A copy
 // that is too large for them would take production's small frames of the same batch with it.
 func TestCopiesFitEachPort(t *testing.T) {
+	t.Parallel()
 	if lab.Datapath() == lab.Kernel {
 		t.Skip("the kernel's datapath loses only the copy")
 	}
@@ -267,6 +272,7 @@ func TestCopiesFitEachPort(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newScene(t)
 			tt.setup(s)
 			inside, neighbor := s.guest("c"), s.guest("d")
@@ -323,6 +329,7 @@ func TestCopiesFitEachPort(t *testing.T) {
 // TestIPv6Source: Open vSwitch may send from another address than the origin that was wished for, and from a link-local one
 // where its next hop is one, which no router forwards. Neither is Active while the copies are lost or come from elsewhere.
 func TestIPv6Source(t *testing.T) {
+	t.Parallel()
 	if lab.Datapath() == lab.Kernel {
 		t.Skip("the kernel's datapath takes the kernel's way")
 	}
@@ -386,6 +393,7 @@ func TestIPv6Source(t *testing.T) {
 
 // TestMarkedPacketsAreCopied: production's pipeline marks packets, as OVN's does, and the mark does not choose the copies' way.
 func TestMarkedPacketsAreCopied(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.ofctl("add-flow", "br0", "priority=10,ip,actions=set_field:5->pkt_mark,NORMAL")
 	s.add("web", "--source", "vnet0")
@@ -408,6 +416,7 @@ func TestMarkedPacketsAreCopied(t *testing.T) {
 // TestDaemonFollowsPortsMTU: a port that copies can leave through takes less than before, or more, or is new, also behind a
 // patch, while the tunnel's own port stays as large as it was.
 func TestDaemonFollowsPortsMTU(t *testing.T) {
+	t.Parallel()
 	if lab.Datapath() == lab.Kernel {
 		t.Skip("the kernel's datapath loses only the copy")
 	}

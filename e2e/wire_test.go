@@ -16,6 +16,7 @@ import (
 // What every field of the outer headers is on the collector's wire, as tshark reads it. The pings are a's, and vnet0 is
 // the source: requests are ingress, replies egress.
 func TestHeaderFieldsOnTheWire(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.ping(s.a, addrB, 1) // so that ARP is done
 	for _, test := range []struct {
@@ -104,6 +105,7 @@ func TestHeaderFieldsOnTheWire(t *testing.T) {
 
 // A session's own DSCP, TTL and origin stand on its outer header, and on no other session's.
 func TestOuterHeaderIsTheSessionsOwn(t *testing.T) {
+	t.Parallel()
 	const origin = "192.0.2.5"
 	s := newScene(t)
 	s.must(s.host.Underlay(s.ctx, "br-ul", 0, hostAddr+"/24", origin+"/24", hostAddr6+"/64"))

@@ -2,8 +2,8 @@ package flows
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
-	"strings"
 
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
@@ -25,18 +25,19 @@ func (r Release) Before(o Release) bool {
 	return r.Patch < o.Patch
 }
 
-// Release reads OVSVersion, such as "3.1.0" or "3.1.0-2+deb12u1"; known is false where that says nothing.
-func (s State) Release() (r Release, known bool) {
-	end := strings.IndexFunc(s.OVSVersion, func(c rune) bool { return c != '.' && (c < '0' || c > '9') })
-	if end < 0 {
-		end = len(s.OVSVersion)
-	}
-	parts := strings.SplitN(s.OVSVersion[:end], ".", 3)
-	if len(parts) != 3 {
+var releaseText = regexp.MustCompile(`^(\d+)\.(\d+)(?:\.(\d+))?`)
+
+// ParseRelease reads "3.1.0" or "3.1.0-2+deb12u1"; known is false where that says nothing.
+func ParseRelease(text string) (r Release, known bool) {
+	m := releaseText.FindStringSubmatch(text)
+	if m == nil {
 		return Release{}, false
 	}
 	for i, to := range []*int{&r.Major, &r.Minor, &r.Patch} {
-		n, err := strconv.Atoi(strings.Trim(parts[i], "."))
+		if m[i+1] == "" {
+			continue
+		}
+		n, err := strconv.Atoi(m[i+1])
 		if err != nil {
 			return Release{}, false
 		}
@@ -44,6 +45,9 @@ func (s State) Release() (r Release, known bool) {
 	}
 	return r, true
 }
+
+// Release reads OVSVersion.
+func (s State) Release() (r Release, known bool) { return ParseRelease(s.OVSVersion) }
 
 // TooOld says so of an Open vSwitch on which sessions do not do what they say; it is empty where that is not known.
 func (s State) TooOld() string {

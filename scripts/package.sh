@@ -23,7 +23,8 @@ stage() { # stage ROOT ZSH-DIRECTORY EXTCAP-DIRECTORY
   local root=$1
   install -D -m 755 "$program" "$root/usr/bin/ovs-erspan"
   install -D -m 644 -t "$root/usr/share/man/man8" "$work"/man/*.gz
-  install -D -m 644 deploy/ovs-erspan.service "$root/usr/lib/systemd/system/ovs-erspan.service"
+  install -D -m 644 -t "$root/usr/lib/systemd/system" deploy/ovs-erspan.service deploy/ovs-erspan-rundir.service
+  install -D -m 644 deploy/sysusers.conf "$root/usr/lib/sysusers.d/ovs-erspan.conf"
   install -D -m 644 -t "$root/usr/share/doc/ovs-erspan" README.md CHANGELOG.md LICENSE
   install -D -m 644 -t "$root/usr/share/doc/ovs-erspan/monitoring" deploy/grafana-dashboard.json deploy/prometheus-rules.yaml
   for shell in bash zsh fish; do "$program" completion "$shell" >"$work/completion.$shell"; done
@@ -38,10 +39,9 @@ stage() { # stage ROOT ZSH-DIRECTORY EXTCAP-DIRECTORY
 stage "$work/deb" /usr/share/zsh/vendor-completions "/usr/lib/$cpu-linux-gnu/wireshark/extcap"
 # Until merged-/usr is everywhere, Debian looks for units in /lib.
 mkdir -p "$work/deb/lib/systemd/system"
-mv "$work/deb/usr/lib/systemd/system/ovs-erspan.service" "$work/deb/lib/systemd/system/"
+mv "$work"/deb/usr/lib/systemd/system/*.service "$work/deb/lib/systemd/system/"
 find "$work/deb/usr/lib" -type d -empty -delete 2>/dev/null || true
 stage "$work/rpm" /usr/share/zsh/site-functions /usr/lib64/wireshark/extcap
-install -D -m 644 deploy/rpm-sockets.conf "$work/rpm/usr/lib/systemd/system/ovs-erspan.service.d/10-sockets.conf"
 
 for format in deb rpm; do
   ROOT=$work/$format $GO tool -modfile=tools/go.mod nfpm package --config deploy/nfpm.yaml --packager $format --target "$dist"

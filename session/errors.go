@@ -16,6 +16,8 @@ type FieldError struct {
 	Session string `json:"session,omitempty"`
 	// Line is where the field stands in a YAML file, from 1; 0 where there is none.
 	Line int `json:"line,omitempty"`
+	// Flag is what the user typed for the field, such as "--session-id"; "" where no flag caused the error.
+	Flag string `json:"flag,omitempty"`
 	// Field is the path as in YAML, such as "erspan.sessionID" or "sources.ports[1]".
 	Field string `json:"field"`
 	// Value is what the field held, as text; "" where it held nothing.
@@ -31,17 +33,25 @@ type FieldError struct {
 // Error is one line, such as
 //
 //	session "web": erspan.version 3: want 1 (Type II) or 2 (Type III); ERSPAN Type III is version 2
+//	--session-id 1024 (erspan.sessionID): want 0..1023
 func (e *FieldError) Error() string {
 	var b strings.Builder
 	if e.Line > 0 {
 		fmt.Fprintf(&b, "line %d: ", e.Line)
 	}
-	if e.Session != "" {
+	if e.Session != "" && e.Flag == "" { // else it is the one that was typed beside the flag
 		fmt.Fprintf(&b, "session %s: ", Quote(e.Session))
 	}
-	b.WriteString(quoteValue(e.Field)) // a file may give its fields any name
+	what := e.Flag
+	if what == "" {
+		what = quoteValue(e.Field) // a file may give its fields any name
+	}
+	b.WriteString(what)
 	if e.Value != "" {
 		b.WriteString(" " + quoteValue(e.Value))
+	}
+	if e.Flag != "" {
+		b.WriteString(" (" + quoteValue(e.Field) + ")")
 	}
 	separator := ": "
 	for _, part := range []string{e.Reason, prefixed("want ", e.Allowed), e.Remedy} {
@@ -51,6 +61,16 @@ func (e *FieldError) Error() string {
 		}
 	}
 	return b.String()
+}
+
+// About is the session at fault, "" where it is not told of, and the fault without its name and place.
+func (e *FieldError) About() (session, fault string) {
+	if e.Flag != "" {
+		return "", e.Error()
+	}
+	alone := *e
+	alone.Session, alone.Line = "", 0
+	return e.Session, alone.Error()
 }
 
 func prefixed(prefix, text string) string {

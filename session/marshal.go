@@ -2,6 +2,8 @@ package session
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -19,6 +21,42 @@ func Marshal(sessions []Session) ([]byte, error) { return MarshalFile(File{Sessi
 // read them, and only those that are set. Times are written in UTC. The error names a session whose text is not UTF-8;
 // a valid session has none.
 func MarshalFile(file File) ([]byte, error) {
+	root, err := fileNode(file)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	enc := yaml.NewEncoder(&b)
+	enc.SetIndent(2)
+	enc.CompactSeqIndent()
+	if err := errors.Join(enc.Encode(root), enc.Close()); err != nil {
+		return nil, fmt.Errorf("write sessions as YAML: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// MarshalFileJSON writes the same as JSON, which is YAML too.
+func MarshalFileJSON(file File) ([]byte, error) {
+	root, err := fileNode(file)
+	if err != nil {
+		return nil, err
+	}
+	var object any
+	if err := root.Decode(&object); err != nil {
+		return nil, fmt.Errorf("write sessions as JSON: %w", err)
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(object); err != nil {
+		return nil, fmt.Errorf("write sessions as JSON: %w", err)
+	}
+	return SafeJSON(b.Bytes()), nil
+}
+
+// fileNode is a file as YAML's parser has it, with the type of each value.
+func fileNode(file File) (*yaml.Node, error) {
 	sessions := file.Sessions
 	items := &yaml.Node{Kind: yaml.SequenceNode}
 	for _, s := range sessions {
@@ -31,19 +69,8 @@ func MarshalFile(file File) ([]byte, error) {
 	if len(sessions) == 0 {
 		items.Style = yaml.FlowStyle
 	}
-	root := mappingNode(0, pair("apiVersion", stringNode(APIVersion)),
-		short("host", file.Host != nil && *file.Host != Host{}, hostNodes(file.Host)), pair("sessions", items))
-	var b bytes.Buffer
-	enc := yaml.NewEncoder(&b)
-	enc.SetIndent(2)
-	enc.CompactSeqIndent()
-	if err := enc.Encode(root); err != nil {
-		return nil, fmt.Errorf("write sessions as YAML: %w", err)
-	}
-	if err := enc.Close(); err != nil {
-		return nil, fmt.Errorf("write sessions as YAML: %w", err)
-	}
-	return b.Bytes(), nil
+	return mappingNode(0, pair("apiVersion", stringNode(APIVersion)),
+		short("host", file.Host != nil && *file.Host != Host{}, hostNodes(file.Host)), pair("sessions", items)), nil
 }
 
 func hostNodes(h *Host) []*yaml.Node {

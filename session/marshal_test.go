@@ -105,6 +105,32 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+// TestExportAsJSON: what is exported as JSON is JSON, and is read as the same sessions; words that YAML 1.1 takes for something
+// else stay words.
+func TestExportAsJSON(t *testing.T) {
+	check := func(t interface {
+		Errorf(string, ...any)
+		Fatalf(string, ...any)
+	}, s Session) {
+		data, err := MarshalFileJSON(File{Sessions: []Session{s}})
+		if err != nil || !json.Valid(data) {
+			t.Fatalf("%v\n%s", err, data)
+		}
+		read, err := ParseFile(data)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, data)
+		}
+		if diff := cmp.Diff([]Session{s}, read.Sessions, same); diff != "" {
+			t.Errorf("-exported +read:\n%s\n%s", diff, data)
+		}
+	}
+	for _, s := range valid() {
+		s.Name, s.Bridge, s.Description = "yes", "0123", "<a> & 'b' \"c\" # no comment: 1e3"
+		check(t, s)
+	}
+	rapid.Check(t, func(t *rapid.T) { check(t, anySession().Draw(t, "session")) })
+}
+
 func FuzzDecodeJSON(f *testing.F) {
 	for _, s := range valid() {
 		data, _ := json.Marshal(s)

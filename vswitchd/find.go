@@ -47,7 +47,13 @@ func (c *Client) find(ctx context.Context) (path string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("ovs-vswitchd is not running, or this is not its run directory (--ovs-rundir, $OVS_RUNDIR): %w", err)
 	}
-	server, mgmt := c.server(ctx, known.Bridges)
+	server, mgmt, greeted := c.server(ctx, known.Bridges)
+	defer func() {
+		select {
+		case <-greeted:
+		case <-ctx.Done():
+		}
+	}()
 	// Sockets with a usual name come first: others may be somebody's who minds.
 	var seen []candidate
 	for _, paths := range [][]string{usual, others} {
@@ -134,8 +140,10 @@ func (c *Client) sockets(known Known) (usual, others []string, err error) {
 }
 
 // server is the process that serves the bridges, by the first OpenFlow socket that somebody listens at; 0 where none is
-// there, or where its process cannot be seen from here.
-func (c *Client) server(ctx context.Context, bridges []string) (pid int, mgmt string) {
+// there, or where its process cannot be seen from here. Who leaves without OpenFlow's greeting is a warning in ovs-vswitchd's
+// log: greeted is closed when that has been said and answered.
+func (c *Client) server(ctx context.Context, bridges []string) (pid int, mgmt string, greeted <-chan struct{}) {
+	done := make(chan struct{})
 	for _, bridge := range bridges {
 		path := filepath.Join(c.rundir, bridge+".mgmt")
 		conn, err := unixsocket.Dial(ctx, path)
@@ -144,16 +152,17 @@ func (c *Client) server(ctx context.Context, bridges []string) (pid int, mgmt st
 		}
 		pid = unixsocket.Peer(conn)
 		go func() {
-			// Who leaves without OpenFlow's greeting is a warning in ovs-vswitchd's log.
+			defer close(done)
 			defer conn.Close()
 			_ = conn.SetDeadline(time.Now().Add(askTime))
 			if _, err := conn.Write([]byte{6, 0, 0, 8, 0, 0, 0, 0}); err == nil { // OFPT_HELLO, any version up to 1.5
 				_, _ = io.ReadAtLeast(conn, make([]byte, 64), 8)
 			}
 		}()
-		return pid, path
+		return pid, path, done
 	}
-	return 0, ""
+	close(done)
+	return 0, "", done
 }
 
 // connectAll connects to the candidates side by side, and asks those that may be of the process, or all where it is not

@@ -80,19 +80,12 @@ func applySessions(ctx context.Context, h *host, file session.File, prune, dryRu
 	for i, s := range sessions {
 		names[i] = s.Name
 	}
-	var removed []string
 	e := edit{noWait: noWait, dryRun: dryRun, acceptMissing: true, ofHost: file.Host != nil, change: func(w *session.Wish) ([]string, error) {
-		removed = nil
 		if file.Host != nil {
 			w.SetHost(*file.Host)
 		}
 		if prune {
 			keep := func(name string) bool { return slices.Contains(names, name) }
-			for _, s := range w.Sessions {
-				if !keep(s.Name) {
-					removed = append(removed, s.Name)
-				}
-			}
 			w.Sessions = slices.DeleteFunc(w.Sessions, func(s session.Stored) bool { return !keep(s.Name) })
 		}
 		at := map[string]int{}
@@ -113,11 +106,39 @@ func applySessions(ctx context.Context, h *host, file session.File, prune, dryRu
 		if err != nil {
 			return err
 		}
-		text := fmt.Sprintf("sessions applied: %d, removed: %d\n", len(names), len(removed))
-		printErr := h.app.print(map[string]any{"applied": names, "removed": removed, "status": status}, text)
+		view := appliedView{Added: []string{}, Changed: map[string][]string{}, Unchanged: []string{}, Removed: []string{}, Status: status}
+		text := ""
+		for _, c := range h.changes(names) {
+			switch c.Kind {
+			case session.Added:
+				view.Added = append(view.Added, c.Name)
+			case session.Changed:
+				view.Changed[c.Name] = c.Fields
+			case session.Unchanged:
+				view.Unchanged = append(view.Unchanged, c.Name)
+			case session.Removed:
+				view.Removed = append(view.Removed, c.Name)
+			}
+			if c.Kind != session.Unchanged {
+				text += fmt.Sprintf("session %q %s\n", c.Name, changeText(c, ""))
+			}
+		}
+		text += fmt.Sprintf("sessions added: %d, changed: %d, unchanged: %d, removed: %d%s\n",
+			len(view.Added), len(view.Changed), len(view.Unchanged), len(view.Removed), h.app.storedNote(noWait))
+		printErr := h.app.print(view, text)
 		if noWait {
 			return printErr
 		}
-		return errors.Join(printErr, inForce(status, names))
+		h.noteCosts()
+		return errors.Join(printErr, inForce(status, names), h.noteUnattended(nil))
 	})
+}
+
+// appliedView is `apply -o json`: names, of the changed ones with the fields that were changed.
+type appliedView struct {
+	Added     []string                  `json:"added"`
+	Changed   map[string][]string       `json:"changed"`
+	Unchanged []string                  `json:"unchanged"`
+	Removed   []string                  `json:"removed"`
+	Status    map[string]session.Status `json:"status"`
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -75,7 +74,11 @@ func (h *host) make(ctx context.Context, e edit) (map[string]session.Status, err
 		err = h.notStopped(stopped, failed)
 	}
 	if err != nil {
-		return nil, withCode(exitNotInForce, fmt.Errorf("stored (generation %d), but not in force: %w", generation, err))
+		var faults []error // each on a line of its own
+		for _, fault := range session.Flatten(err) {
+			faults = append(faults, fmt.Errorf("stored (generation %d), but not in force: %w", generation, fault))
+		}
+		return nil, withCode(exitNotInForce, errors.Join(faults...))
 	}
 	return status, nil
 }
@@ -115,24 +118,21 @@ func (h *host) notStopped(stopped []session.Stored, failed map[string]string) er
 	return joined(failed, func(bridge string) bool { return concerned[bridge] })
 }
 
-// joined puts what is wrong with bridges into one error, nil where nothing is.
+// joined are the things that are wrong with bridges, nil where nothing is.
 func joined(failed map[string]string, with func(bridge string) bool) error {
-	var texts []string
+	var faults []error
 	for _, bridge := range slices.Sorted(maps.Keys(failed)) {
 		if with(bridge) {
-			texts = append(texts, failed[bridge])
+			faults = append(faults, errors.New(failed[bridge]))
 		}
 	}
-	if len(texts) == 0 {
-		return nil
-	}
-	return fmt.Errorf("not everything is as wished: %s", strings.Join(texts, "; "))
+	return errors.Join(faults...)
 }
 
 // store checks the edit against everything that can be known beforehand, and writes it.
 func (h *host) store(ctx context.Context, e edit) (uint64, error) {
 	return h.db.Update(ctx, func(w *session.Wish) error {
-		was := slices.Clone(w.Sessions)
+		was, broken := slices.Clone(w.Sessions), setOf(slices.Collect(maps.Keys(w.Broken)))
 		touched, err := e.change(w)
 		if err != nil {
 			return err
@@ -141,6 +141,8 @@ func (h *host) store(ctx context.Context, e edit) (uint64, error) {
 			return refuse(err)
 		}
 		h.altered = named(w.Sessions, touched)
+		maps.DeleteFunc(broken, func(name string, _ bool) bool { _, still := w.Broken[name]; return still })
+		h.changes = func(names []string) []session.Change { return session.Changes(was, w.Sessions, broken, names) }
 		return nil
 	})
 }
@@ -455,7 +457,23 @@ func inForce(status map[string]session.Status, names []string) error {
 		if !ok || st.State == session.Active || st.State == session.Disabled {
 			continue
 		}
-		faults = append(faults, fmt.Errorf("session %q is stored and not wholly in force: %s, %s: %s", name, st.State, st.Reason, st.Message))
+		faults = append(faults, &notInForceError{name, st})
 	}
 	return withCode(exitNotInForce, errors.Join(faults...))
+}
+
+// notInForceError says that a session was stored, and why it is not, or not wholly, in force.
+type notInForceError struct {
+	session string
+	status  session.Status
+}
+
+func (e *notInForceError) Error() string {
+	_, fault := e.About()
+	return fmt.Sprintf("session %q is %s", e.session, fault)
+}
+
+// About is for faults that many sessions have.
+func (e *notInForceError) About() (session, fault string) {
+	return e.session, fmt.Sprintf("stored and not wholly in force: %s, %s: %s", e.status.State, e.status.Reason, e.status.Message)
 }

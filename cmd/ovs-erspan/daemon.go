@@ -87,7 +87,7 @@ func (a *app) runDaemon(ctx context.Context, at listening) error {
 	}
 	d.log.Info("ovs-erspan keeps this Open vSwitch as its sessions wish", "ovs-rundir", a.rundir, "version", programVersion())
 	var life sync.WaitGroup
-	life.Go(func() { d.live(ctx) })
+	life.Go(func() { d.live(ctx, cancel) })
 	if at.address != "" {
 		tried, done := context.WithTimeout(ctx, time.Second) // a name may take long to look up
 		life.Go(func() { d.serve(ctx, at, done) })
@@ -97,14 +97,21 @@ func (a *app) runDaemon(ctx context.Context, at listening) error {
 	d.notify(ctx, &life)
 	loop.Run(ctx)
 	life.Wait()
-	if err := context.Cause(ctx); errors.Is(err, errSecondDaemon) {
+	switch err := context.Cause(ctx); {
+	case errors.Is(err, errSecondDaemon):
 		return err
+	case errors.Is(err, errVanished):
+		d.log.Warn("ends, to be started again; what is programmed stays in force", "error", err)
+		return fmt.Errorf("%w: %w", errTold, err)
 	}
 	d.log.Info("ends; what is programmed stays in force")
 	return nil
 }
 
-var errSecondDaemon = errors.New("another daemon is at work")
+var (
+	errSecondDaemon = errors.New("another daemon is at work")
+	errVanished     = errors.New("the directory was removed, and one that is made anew cannot be seen from here")
+)
 
 // connect takes the lock, which stays with the daemon, and opens the database.
 func (d *daemon) connect(ctx context.Context) (*controller.Connection, error) {
@@ -174,11 +181,14 @@ func (d *daemon) observe(e controller.Event) {
 	d.write()
 }
 
-// live gives signs of life until ctx is done.
-func (d *daemon) live(ctx context.Context) {
+// live gives signs of life until ctx is done, and ends the daemon when its directory is not Open vSwitch's any more.
+func (d *daemon) live(ctx context.Context, end context.CancelCauseFunc) {
 	tick := time.NewTicker(lifeInterval)
 	defer tick.Stop()
 	for {
+		if vanished(d.app.rundir) {
+			end(fmt.Errorf("%s: %w", d.app.rundir, errVanished))
+		}
 		d.mu.Lock()
 		d.write()
 		lost := d.lock != nil && !d.lock.holds()

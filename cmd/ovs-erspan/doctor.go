@@ -22,6 +22,7 @@ import (
 	"github.com/ovs-erspan/ovs-erspan/flows"
 	"github.com/ovs-erspan/ovs-erspan/ovsdb"
 	"github.com/ovs-erspan/ovs-erspan/session"
+	"github.com/ovs-erspan/ovs-erspan/vswitchd"
 )
 
 // errUnwell ends `doctor` with an exit code; the findings are printed already.
@@ -72,7 +73,7 @@ Exit code: 0 all is well, 3 there are warnings, 1 something has failed.`,
 		},
 	}
 	cmd.Flags().DurationVar(&sample, "sample", 0, "listen so long for ERSPAN that Open vSwitch cannot strip")
-	cmd.Flags().BoolVarP(&all, "all", "a", false, "show also the checks that concern nothing here")
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "show also the checks that were skipped, and why")
 	return cmd
 }
 
@@ -90,7 +91,19 @@ func (a *app) snapshot(ctx context.Context, names []string) (doctor.Snapshot, er
 	if err != nil {
 		s.DBError = err.Error()
 	}
+	if s.VswitchdError == "" && s.Control == "" { // the database failed before it was its turn
+		ctx, cancel := context.WithTimeout(ctx, a.timeout)
+		defer cancel()
+		s.VswitchdError = errorText(a.askVswitchd(ctx, a.vswitchd(func() *ovsdb.DB { return nil }), &s))
+	}
 	return s, nil
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 // hostSnapshot has what can be seen without Open vSwitch.
@@ -185,7 +198,7 @@ func (h *host) gatherSessions(ctx context.Context, s *doctor.Snapshot, sessions 
 		return err
 	}
 	s.Facts = doctorFacts(facts)
-	h.askVswitchd(ctx, s)
+	s.VswitchdError = errorText(h.app.askVswitchd(ctx, h.ctl, s))
 	return nil
 }
 
@@ -232,19 +245,17 @@ func doctorFacts(f ovsdb.Facts) doctor.Facts {
 // megaflowLine is of `ovs-appctl upcall/show`: "  flows         : (current 5) (avg 4) (max 10) (limit 200000)".
 var megaflowLine = regexp.MustCompile(`flows\s*: \(current (\d+)\).*\(limit (\d+)\)`)
 
-func (h *host) askVswitchd(ctx context.Context, s *doctor.Snapshot) {
-	ctl := h.ctl
-	if err := h.alive(ctx); err != nil {
-		s.VswitchdError = err.Error()
-		return
+// askVswitchd asks for what ovs-vswitchd alone knows, of the bridges that the snapshot has.
+func (a *app) askVswitchd(ctx context.Context, ctl *vswitchd.Client, s *doctor.Snapshot) (err error) {
+	if s.Version, err = a.versionOf(ctx, ctl); err != nil {
+		return err
+	}
+	text, err := ctl.Call(ctx, "upcall/show")
+	if err != nil {
+		return err
 	}
 	s.Control = ctl.Instance()
 	s.KeepsMemory = vswitchdKeepsMemory(ctl.Process())
-	text, err := ctl.Call(ctx, "upcall/show")
-	if err != nil {
-		s.VswitchdError = err.Error()
-		return
-	}
 	datapath := ""
 	for line := range strings.Lines(text) {
 		if name, ok := strings.CutSuffix(strings.TrimSpace(line), ":"); ok && !strings.HasPrefix(line, " ") {
@@ -261,6 +272,7 @@ func (h *host) askVswitchd(ctx context.Context, s *doctor.Snapshot) {
 			s.Features[name] = text
 		}
 	}
+	return nil
 }
 
 func (h *host) gatherPlan(ctx context.Context, s *doctor.Snapshot, wish session.Wish) {
@@ -270,10 +282,8 @@ func (h *host) gatherPlan(ctx context.Context, s *doctor.Snapshot, wish session.
 		return
 	}
 	s.Outcomes = plan.Program.Outcomes
-	if s.KernelWays, err = kernelWays(plan.Input.Paths); err != nil {
-		s.PlanError = err.Error()
-		return
-	}
+	s.KernelWays, err = kernelWays(plan.Input.Paths)
+	s.KernelWaysError = errorText(err)
 	s.Isolation = plan.Isolation.Changes
 	if plan.Isolation.Err != nil {
 		s.IsolationError = plan.Isolation.Err.Error()
@@ -310,14 +320,18 @@ func doctorText(results []doctor.Result, all bool) string {
 	var buf bytes.Buffer
 	w := tabwriter.NewWriter(&buf, 0, 0, 2, ' ', 0)
 	count := map[doctor.Level]int{}
-	for _, r := range results {
+	for i, r := range results {
 		count[r.Level]++
 		if r.Level == doctor.Skipped && !all {
 			continue
 		}
 		what := r.Title
 		if r.Session != "" {
-			what += " (" + r.Session + ")"
+			// What is the same of many sessions is said once.
+			if len(sameOf(results[:i], r)) > 0 {
+				continue
+			}
+			what += " (" + few(sameOf(results, r)) + ")"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\n", marks[r.Level], what, r.Saw)
 		if r.Do != "" {
@@ -325,7 +339,25 @@ func doctorText(results []doctor.Result, all bool) string {
 		}
 	}
 	w.Flush()
-	fmt.Fprintf(&buf, "\n%d ok, %d warnings, %d failures, %d that concern nothing here\n",
-		count[doctor.OK], count[doctor.Warning], count[doctor.Failure], count[doctor.Skipped])
+	fmt.Fprintf(&buf, "\n%d ok, %s, %s, %d skipped: they concern nothing here, or could not be made (--all shows which)\n",
+		count[doctor.OK], counted(count[doctor.Warning], "warning"), counted(count[doctor.Failure], "failure"), count[doctor.Skipped])
 	return buf.String()
+}
+
+// sameOf are the sessions of which the same was found.
+func sameOf(results []doctor.Result, as doctor.Result) (sessions []string) {
+	for _, r := range results {
+		if r.Session != "" && r.ID == as.ID && r.Level == as.Level && r.Saw == as.Saw && r.Do == as.Do {
+			sessions = append(sessions, r.Session)
+		}
+	}
+	return sessions
+}
+
+// counted is a number of things: "1 warning", "2 warnings".
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

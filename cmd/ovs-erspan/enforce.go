@@ -8,6 +8,7 @@ import (
 
 	"github.com/ovs-erspan/ovs-erspan/controller"
 	"github.com/ovs-erspan/ovs-erspan/session"
+	"github.com/ovs-erspan/ovs-erspan/vswitchd"
 )
 
 // lockRetry is how often a command that waits for another process looks whether that is still there.
@@ -69,9 +70,15 @@ const stoppedInDatabase = "what was to stop is out of Open vSwitch's database, b
 
 // alive fails where ovs-vswitchd does not answer in time.
 func (h *host) alive(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, min(controller.AliveTime, h.app.timeout/3))
+	_, err := h.app.versionOf(ctx, h.ctl)
+	return err
+}
+
+// versionOf is what ovs-vswitchd says that it is; it fails where it does not answer in time.
+func (a *app) versionOf(ctx context.Context, ctl *vswitchd.Client) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(controller.AliveTime, a.timeout/3))
 	defer cancel()
-	return h.ctl.Alive(ctx)
+	return ctl.Version(ctx)
 }
 
 // reconcile puts the wish in force. Where there is no ovs-vswitchd to do it with, what is to stop is at least taken out of

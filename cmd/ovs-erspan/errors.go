@@ -38,6 +38,9 @@ func withCode(code int, err error) error {
 	return &codedError{code, err}
 }
 
+// errTold marks an error that is in the daemon's log already.
+var errTold = errors.New("logged")
+
 func exitCode(err error) int {
 	var coded *codedError
 	if errors.As(err, &coded) {
@@ -46,9 +49,12 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// printError writes each fault on a line of its own; for -o json as one object as well.
+// printError writes each fault on a line of its own, one that many sessions have once; for -o json all of them, as one object.
 func (a *app) printError(err error) {
 	faults := faultsOf(err)
+	if a.output != "json" {
+		faults = grouped(faults)
+	}
 	if more := len(faults) - mostFaults; more > 0 {
 		faults = append(faults[:mostFaults], fmt.Errorf("and %d more faults", more))
 	}
@@ -75,6 +81,50 @@ func (a *app) printError(err error) {
 	for _, f := range faults {
 		fmt.Fprintf(a.err, "ovs-erspan: %s\n", oneLine(f))
 	}
+}
+
+// aboutSession is a fault of one session; others may have the same one.
+type aboutSession interface {
+	error
+	// About is the session's name, and the fault without it.
+	About() (session, fault string)
+}
+
+// grouped puts the faults that many sessions have into one for all of them, at the place of the first.
+func grouped(faults []error) (list []error) {
+	names, at := map[string][]string{}, map[string]int{}
+	for _, f := range faults {
+		var about aboutSession
+		if !errors.As(f, &about) || about.Error() != f.Error() { // a sentence around it says more
+			list = append(list, f)
+			continue
+		}
+		name, fault := about.About()
+		if name == "" {
+			list = append(list, f)
+			continue
+		}
+		if _, again := at[fault]; !again {
+			at[fault] = len(list)
+			list = append(list, f)
+		}
+		names[fault] = append(names[fault], name)
+	}
+	for fault, of := range names {
+		if len(of) > 1 {
+			list[at[fault]] = fmt.Errorf("%d sessions (%s): %s", len(of), few(of), fault)
+		}
+	}
+	return list
+}
+
+// few lists names, but not more than a person reads.
+func few(names []string) string {
+	const most = 3
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 // mostFaults is how many faults are told.

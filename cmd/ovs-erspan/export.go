@@ -11,9 +11,11 @@ import (
 func newExportCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "export",
-		Short: "Write all sessions as YAML that apply takes back",
+		Short: "Write all sessions as YAML that apply takes back; with -o json as JSON, which it takes as well",
 		Example: `  ovs-erspan export > sessions.yaml
-  ovs-erspan apply -f sessions.yaml`,
+  ovs-erspan apply -f sessions.yaml
+
+  ovs-erspan export -o json | jq -r '.sessions[].name'`,
 		Args:              noArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -22,7 +24,11 @@ func newExportCommand(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				data, err := session.MarshalFile(session.File{Host: &wish.Host, Sessions: specs(wish.Sessions)})
+				marshal := session.MarshalFile
+				if a.output == "json" {
+					marshal = session.MarshalFileJSON
+				}
+				data, err := marshal(session.File{Host: &wish.Host, Sessions: specs(wish.Sessions)})
 				if err == nil {
 					_, err = a.out.Write(data)
 				}

@@ -26,6 +26,8 @@ type host struct {
 	controller *controller.Controller
 	// altered are the sessions that this command added or altered, as they are stored now.
 	altered []session.Stored
+	// changes tells what became of the named sessions, and of those that are gone, by what this command stored.
+	changes func(names []string) []session.Change
 	// unattended is set when this command itself put a change in force: no daemon runs.
 	unattended bool
 }

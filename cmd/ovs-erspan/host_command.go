@@ -17,8 +17,6 @@ func newHostCommand(a *app) *cobra.Command {
 		Short: "What is wished for all sessions of this host together",
 		Example: `  ovs-erspan host show
   ovs-erspan host set --max-rate 10000pps`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newHostShowCommand(a), newHostSetCommand(a))
 	return cmd

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -84,7 +86,7 @@ func ownLock(f *os.File) error {
 	switch st := info.Sys().(*syscall.Stat_t); {
 	case !info.Mode().IsRegular():
 		return errors.New("is not a regular file")
-	case int(st.Uid) != os.Geteuid():
+	case !trusts(os.Geteuid(), int(st.Uid), daemonID):
 		return fmt.Errorf("belongs to user %d, not to this one (%d)", st.Uid, os.Geteuid())
 	case st.Nlink > 1: // 0: an uninstall removed it meanwhile
 		return errors.New("has a second name")
@@ -92,6 +94,38 @@ func ownLock(f *os.File) error {
 		return f.Chmod(0o600)
 	}
 	return nil
+}
+
+// daemonUser is whom the packages have the daemon run as. Commands are root's.
+const daemonUser = "ovs-erspan"
+
+// trusts tells whether a user takes the lock's file from its owner: each from itself and from root, and root from the daemon.
+func trusts(self, owner int, daemon func() (uid int, ok bool)) bool {
+	if owner == self || owner == 0 {
+		return true
+	}
+	uid, ok := daemon()
+	return ok && self == 0 && owner == uid
+}
+
+func daemonID() (uid int, ok bool) {
+	u, err := user.Lookup(daemonUser)
+	if err != nil {
+		return 0, false
+	}
+	uid, err = strconv.Atoi(u.Uid)
+	return uid, err == nil
+}
+
+// vanished tells whether a directory has no name any more. A process that has it mounted at its place (a container, our unit)
+// goes on seeing it, and never the one that was made anew.
+func vanished(dir string) bool {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return false
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && st.Nlink == 0
 }
 
 // holds tells whether the file in the run directory still is the one that is locked: with the directory it may have gone.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,5 +93,48 @@ func TestLockIsOursAlone(t *testing.T) {
 			t.Errorf("the sign is %+v, %v", s, ok)
 		}
 		l.release()
+	}
+}
+
+// TestWhoseLock: root's commands and the daemon, which has a user of its own, use one file; nobody else's is taken.
+func TestWhoseLock(t *testing.T) {
+	const daemon, other = 999, 65534
+	for _, c := range []struct {
+		self, owner int
+		user, want  bool // the daemon's user exists
+	}{
+		{0, 0, true, true}, {0, daemon, true, true}, {0, other, true, false}, {0, daemon, false, false},
+		{daemon, daemon, true, true}, {daemon, 0, true, true}, {daemon, other, true, false},
+		{other, other, true, true}, {other, daemon, true, false},
+	} {
+		if got := trusts(c.self, c.owner, func() (int, bool) { return daemon, c.user }); got != c.want {
+			t.Errorf("user %d, file of %d, the daemon's user there %v: %v", c.self, c.owner, c.user, got)
+		}
+	}
+}
+
+// TestVanished: a directory without a name is told from one that is there, and from none.
+func TestVanished(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "d")
+	if vanished(dir) {
+		t.Error("none")
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	held := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+	if vanished(dir) || vanished(held) {
+		t.Error("there")
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if vanished(dir) || !vanished(held) {
+		t.Errorf("removed: %v %v", vanished(dir), vanished(held))
 	}
 }

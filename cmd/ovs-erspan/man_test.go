@@ -45,7 +45,10 @@ func readAll(t *testing.T, dir string) map[string]string {
 func TestEveryCommandIsExplained(t *testing.T) {
 	var visit func(c *cobra.Command)
 	visit = func(c *cobra.Command) {
-		if c.Short == "" || c.Runnable() && c.Example == "" {
+		if c.Name() == "help" || c.Name() == "completion" { // cobra's own
+			return
+		}
+		if c.Short == "" || c.Example == "" {
 			t.Errorf("%s has no short text or no example", c.CommandPath())
 		}
 		for _, sub := range c.Commands() {

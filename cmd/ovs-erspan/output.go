@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,10 +20,15 @@ import (
 func (a *app) print(object any, text string) error {
 	switch a.output {
 	case "json":
-		encoder := json.NewEncoder(a.out)
+		var b bytes.Buffer
+		encoder := json.NewEncoder(&b)
 		encoder.SetEscapeHTML(false)
 		encoder.SetIndent("", "  ")
-		return encoder.Encode(object)
+		err := encoder.Encode(object)
+		if err == nil {
+			_, err = a.out.Write(session.SafeJSON(b.Bytes()))
+		}
+		return err
 	case "yaml":
 		data, err := yaml.Marshal(object)
 		if err == nil {
@@ -48,21 +54,28 @@ func (a *app) print(object any, text string) error {
 	return nil
 }
 
+// changedSession is what a command says of a session that it was asked to change.
+type changedSession struct {
+	Result        session.ChangeKind `json:"result"`
+	ChangedFields []string           `json:"changedFields,omitempty"`
+	session.Status
+}
+
 // report says what became of the sessions that a command changed; its error carries the exit code of what is not in
-// force.
+// force. It is said with the word done where there is one, else as what was changed.
 func (h *host) report(status map[string]session.Status, done string, noWait bool, names ...string) error {
 	if status == nil && !noWait {
 		return nil // the change failed: its error says so
 	}
 	text := ""
-	object := map[string]session.Status{}
-	for _, name := range names {
-		st := status[name]
-		object[name] = st
-		text += fmt.Sprintf("session %q %s", name, done)
+	object := map[string]changedSession{}
+	for _, c := range h.changes(names) {
+		name, st := c.Name, status[c.Name]
+		object[name] = changedSession{c.Kind, c.Fields, st}
+		text += fmt.Sprintf("session %q %s", name, changeText(c, done))
 		switch {
 		case noWait:
-			text += ": stored, not in force yet (" + h.app.whoReconciles() + " puts it in force)\n"
+			text += h.app.storedNote(true) + "\n"
 			continue
 		case st.State == session.Active && st.Effective != nil:
 			text += fmt.Sprintf(": Active, session id %d\n", st.Effective.SessionID)
@@ -79,20 +92,48 @@ func (h *host) report(status map[string]session.Status, done string, noWait bool
 	if noWait {
 		return nil
 	}
-	if !h.app.quietNotes() {
-		h.noteCosts()
-	}
+	h.noteCosts()
 	return inForce(status, names)
+}
+
+// storedNote says of a change that nobody waits for what it is.
+func (a *app) storedNote(noWait bool) string {
+	if !noWait {
+		return ""
+	}
+	return ": stored, not in force yet (" + a.whoReconciles() + " puts it in force)"
+}
+
+// changeText is what became of a session, in words: "changed (snaplen)".
+func changeText(c session.Change, done string) string {
+	switch {
+	case c.Kind == session.Unchanged && done != "":
+		return fmt.Sprintf("%s already", done)
+	case done != "":
+		return done
+	case len(c.Fields) > 0:
+		return fmt.Sprintf("%s (%s)", c.Kind, strings.Join(c.Fields, ", "))
+	}
+	return string(c.Kind)
 }
 
 // quietNotes tells whether notes for people are out of place.
 func (a *app) quietNotes() bool { return a.output == "json" || a.output == "yaml" }
 
-// noteCosts tells people, on standard error, what they may not expect: what a match costs production, and that nobody
-// keeps the session in force.
-func (h *host) noteCosts() {
-	if h.unattended {
+// noteUnattended tells people, on standard error, that nobody keeps in force what they have just put in force; not where that
+// failed. It returns the failure.
+func (h *host) noteUnattended(failure error) error {
+	if failure == nil && h.unattended && !h.app.quietNotes() {
 		fmt.Fprintln(h.app.err, "note: no daemon is running to keep this in force when ports, routes or Open vSwitch come and go: 'ovs-erspan run' is one")
+	}
+	return failure
+}
+
+// noteCosts tells people, on standard error, what they may not expect of the sessions that were altered, such as what a match
+// costs production.
+func (h *host) noteCosts() {
+	if h.app.quietNotes() {
+		return
 	}
 	for _, s := range h.altered {
 		if s.Type == session.Destination && s.Bridge == "" {

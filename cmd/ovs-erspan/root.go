@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
 	"github.com/ovs-erspan/ovs-erspan/ovsdb"
 	"github.com/ovs-erspan/ovs-erspan/session"
@@ -46,7 +47,9 @@ func execute(ctx context.Context, args []string, in io.Reader, out, errOut io.Wr
 	if err == nil {
 		return exitInForce
 	}
-	a.printError(err)
+	if !errors.Is(err, errTold) {
+		a.printError(err)
+	}
 	return exitCode(err)
 }
 
@@ -120,6 +123,9 @@ OVSDB, so it survives restarts.`,
 		newVersionCommand(a),
 		newManCommand(a),
 	)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	refuseUnknown(root)
 	return root
 }
 
@@ -128,6 +134,12 @@ func (a *app) database() ovsdb.Options {
 	o := a.db
 	o.RunDir = a.rundir
 	return o
+}
+
+// asks tells whether somebody sits at the other end who can be asked.
+func (a *app) asks() bool {
+	in, ok := a.in.(*os.File)
+	return ok && term.IsTerminal(int(in.Fd()))
 }
 
 // valueFault is what is wrong with the value of a flag that pflag reads.

@@ -14,7 +14,8 @@ func newSessionCommand(a *app) *cobra.Command {
 		Use:     "session",
 		Aliases: []string{"sessions"},
 		Short:   "Add, look at, change and remove sessions",
-		Args:    noArgs,
+		Example: `  ovs-erspan session add web --bridge br0 --source vnet0 --collector 192.0.2.9
+  ovs-erspan session show web`,
 	}
 	cmd.AddCommand(
 		newSessionAddCommand(a),

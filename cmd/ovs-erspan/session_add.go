@@ -38,9 +38,9 @@ packet is missed.`,
 			if err := spec.apply(cmd.Flags(), &s); err != nil {
 				return refuse(err)
 			}
-			return a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
+			return nameFlags(cmd.Flags(), args[0], a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
 				return addSession(ctx, h, s, mayExist, noWait, dryRun)
-			})
+			}))
 		},
 	}
 	spec.register(cmd.Flags())
@@ -68,7 +68,7 @@ func addSession(ctx context.Context, h *host, s session.Session, mayExist, noWai
 			return []string{s.Name}, nil
 		},
 	}, func(status map[string]session.Status, err error) error {
-		return errors.Join(h.report(status, "added", noWait, s.Name), err)
+		return errors.Join(h.report(status, "", noWait, s.Name), h.noteUnattended(err))
 	})
 }
 

@@ -77,7 +77,11 @@ func switchSessions(ctx context.Context, h *host, names []string, all, disabled,
 		}
 		return touched, nil
 	}}, func(status map[string]session.Status, err error) error {
-		return errors.Join(h.report(status, word, noWait, touched...), err)
+		told := h.report(status, word, noWait, touched...)
+		if !disabled {
+			err = h.noteUnattended(err)
+		}
+		return errors.Join(told, err)
 	})
 }
 

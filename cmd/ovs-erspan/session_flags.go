@@ -153,17 +153,6 @@ func (f *sessionFlags) apply(flags *pflag.FlagSet, s *session.Session) error {
 	return errors.Join(faults...)
 }
 
-// flagFault is what is wrong with a flag's value, as an error about a field.
-func flagFault(flag string, err error) error {
-	var fault *session.FieldError
-	if errors.As(err, &fault) {
-		e := *fault
-		e.Field = "--" + flag
-		return &e
-	}
-	return &session.FieldError{Field: "--" + flag, Reason: err.Error()}
-}
-
 // replaceRules puts new rules of one kind in the place of the old ones.
 func replaceRules(rules []session.Rule, exprs []string, isKind func(session.Rule) bool, make func(string) session.Rule) []session.Rule {
 	kept := slices.DeleteFunc(slices.Clone(rules), isKind)

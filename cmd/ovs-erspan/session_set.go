@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ovs-erspan/ovs-erspan/session"
 )
@@ -40,7 +41,10 @@ packet meanwhile. A list that is given replaces the old one; --add-… and --rem
 		Args:              exactArgs(1, "the session's NAME"),
 		ValidArgsFunction: a.completeSessions(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
+			if !changesSession(cmd.Flags()) {
+				return refuse(fmt.Errorf("session set %s: no field is given: name one at least, such as --collector, --snaplen or --unset (see '%s --help')", args[0], cmd.CommandPath()))
+			}
+			return nameFlags(cmd.Flags(), args[0], a.withHost(cmd.Context(), func(ctx context.Context, h *host) error {
 				return h.makeAndTell(ctx, edit{
 					noWait: noWait, dryRun: dryRun, about: func() []string { return args },
 					// Naming the sources again is how a user says that a new owner of a port is meant.
@@ -61,9 +65,9 @@ packet meanwhile. A list that is given replaces the old one; --add-… and --rem
 						return []string{s.Name}, nil
 					},
 				}, func(status map[string]session.Status, err error) error {
-					return errors.Join(h.report(status, "set", noWait, args[0]), err)
+					return errors.Join(h.report(status, "", noWait, args[0]), err)
 				})
-			})
+			}))
 		},
 	}
 	spec.register(cmd.Flags())
@@ -72,6 +76,11 @@ packet meanwhile. A list that is given replaces the old one; --add-… and --rem
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when the change is stored, without putting it in force")
 	dryRunFlag(cmd, &dryRun)
 	return cmd
+}
+
+// changesSession tells whether a flag was given that changes a field.
+func changesSession(flags *pflag.FlagSet) bool {
+	return flags.Changed("unset") || slices.ContainsFunc(flagFields, func(f flagField) bool { return flags.Changed(f.flag) })
 }
 
 func (l *setFlags) register(a *app, cmd *cobra.Command) {

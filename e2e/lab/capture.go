@@ -3,8 +3,8 @@
 package lab
 
 import (
+	"bufio"
 	"context"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +28,8 @@ type Capture struct {
 	mu      sync.Mutex
 	stopped bool
 	stats   CaptureStats
+	said    map[string]string // by tshark's arguments, of the first saidOf packets: asking again costs a start
+	saidOf  int
 }
 
 // CaptureStats are tcpdump's own figures.
@@ -173,6 +175,11 @@ func (c *Capture) Stats() CaptureStats {
 // read flushes a capture that still runs, and runs a decoder over its file. A decoder may then meet a packet that is
 // being written, which is no error.
 func (c *Capture) read(ctx context.Context, args ...string) (string, error) {
+	return c.readTo(ctx, nil, args...)
+}
+
+// readTo is read with what the decoder prints going to a file, unless that is nil.
+func (c *Capture) readTo(ctx context.Context, to *os.File, args ...string) (string, error) {
 	ctx, cancel := bounded(ctx, 2*toolTimeout)
 	defer cancel()
 	c.mu.Lock()
@@ -184,7 +191,7 @@ func (c *Capture) read(ctx context.Context, args ...string) (string, error) {
 	}
 	// A user's own preferences must not change what is decoded.
 	env := []string{"WIRESHARK_CONFIG_DIR=" + c.node.lab.dir + "/wireshark"}
-	out, stderr, err := c.node.lab.run(ctx, nil, "lab", env, Command{Args: args})
+	out, stderr, err := c.node.lab.run(ctx, nil, "lab", env, Command{Args: args, stdout: to})
 	var exit *exec.ExitError
 	if running && errors.As(err, &exit) && strings.Contains(stderr, "cut short") {
 		err = nil
@@ -195,12 +202,40 @@ func (c *Capture) read(ctx context.Context, args ...string) (string, error) {
 	return out, nil
 }
 
-func (c *Capture) tshark(ctx context.Context, displayFilter string, args ...string) (string, error) {
+// ask is read, or what that has said before where no packet has come since.
+func (c *Capture) ask(ctx context.Context, args []string) (string, error) {
+	if err := c.Flush(ctx); err != nil {
+		return "", err
+	}
+	key := strings.Join(args, "\x00")
+	c.mu.Lock()
+	captured := c.stats.Captured
+	if c.saidOf != captured {
+		c.said, c.saidOf = nil, captured
+	}
+	said, known := c.said[key]
+	c.mu.Unlock()
+	if known {
+		return said, nil
+	}
+	said, err := c.read(ctx, args...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil && c.saidOf == captured && c.stats.Captured == captured {
+		if c.said == nil {
+			c.said = map[string]string{}
+		}
+		c.said[key] = said
+	}
+	return said, err
+}
+
+func (c *Capture) tshark(displayFilter string, args ...string) []string {
 	tshark := []string{"tshark", "-n", "-r", c.file}
 	if displayFilter != "" {
 		tshark = append(tshark, "-Y", displayFilter)
 	}
-	return c.read(ctx, append(tshark, args...)...)
+	return append(tshark, args...)
 }
 
 // Fields lets tshark decode the packets that meet a display filter (empty: all) and returns the named fields of each,
@@ -215,7 +250,7 @@ func (c *Capture) Fields(ctx context.Context, displayFilter string, fields ...st
 	for _, f := range fields {
 		args = append(args, "-e", f)
 	}
-	out, err := c.tshark(ctx, displayFilter, args...)
+	out, err := c.ask(ctx, c.tshark(displayFilter, args...))
 	if err != nil {
 		return nil, err
 	}
@@ -238,25 +273,25 @@ func (c *Capture) Count(ctx context.Context, displayFilter string) (int, error) 
 
 // WaitCount waits until at least n packets meet a display filter of tshark (empty: all).
 func (c *Capture) WaitCount(ctx context.Context, displayFilter string, n int) error {
-	seen := -1
+	least := n // packets in all, before which it cannot be: each look costs a start of tshark
 	last := errors.New("no packet yet")
 	return Until(ctx, fmt.Sprintf("%s has %d packets that meet %q", c, n, displayFilter), func(ctx context.Context) error {
 		if err := c.Flush(ctx); err != nil {
 			return Permanent(err)
 		}
 		captured := c.Stats().Captured
-		if captured == seen || captured < n {
+		if captured < least {
 			if captured < n {
 				last = fmt.Errorf("it has %d packets in all", captured)
 			}
 			return last
 		}
-		seen = captured
 		got, err := c.Count(ctx, displayFilter)
 		if err != nil {
 			return Permanent(err)
 		}
 		if got < n {
+			least = captured + n - got
 			last = fmt.Errorf("it has %d, of %d packets in all", got, captured)
 			return last
 		}
@@ -317,22 +352,34 @@ func (c *Capture) Copies(ctx context.Context, displayFilter string) ([]Mirrored,
 	if displayFilter == "" {
 		displayFilter = "gre"
 	}
-	out, err := c.tshark(ctx, displayFilter, "-T", "pdml", "-j", "frame eth ip ipv6 gre erspan")
+	// Of many packets it is hundreds of megabytes: one is read after another, from a file.
+	pdml, err := os.Create(c.node.lab.newFile("%s-%s.pdml", c.node.name, c.dev))
 	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c, err)
+	}
+	defer os.Remove(pdml.Name())
+	defer pdml.Close()
+	if _, err := c.readTo(ctx, pdml, c.tshark(displayFilter, "-T", "pdml", "-j", "frame eth ip ipv6 gre erspan")...); err != nil {
 		return nil, err
+	}
+	if _, err := pdml.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("%s: %w", c, err)
 	}
 	frames, err := c.Frames(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var doc struct {
-		Packets []pdmlPacket `xml:"packet"`
-	}
-	if err := xml.Unmarshal([]byte(out), &doc); err != nil {
-		return nil, fmt.Errorf("%s: read what tshark says: %w", c, err)
-	}
+	lines := bufio.NewScanner(pdml)
+	lines.Buffer(nil, 1<<20)
 	copies := []Mirrored{}
-	for _, p := range doc.Packets {
+	for {
+		p, err := nextPacket(lines)
+		if err != nil {
+			return nil, fmt.Errorf("%s: read what tshark says: %w", c, err)
+		}
+		if p == nil {
+			return copies, nil
+		}
 		number, begin, end, err := p.inner()
 		if err == nil && number > len(frames) {
 			err = errors.New("not in the file")
@@ -350,7 +397,6 @@ func (c *Capture) Copies(ctx context.Context, displayFilter string) ([]Mirrored,
 		}
 		copies = append(copies, Mirrored{Fields: p.around(), Inner: data[begin:end]})
 	}
-	return copies, nil
 }
 
 // Matching is a capture, at its end, of those frames so far that meet a filter of tcpdump (pcap-filter(7)).
@@ -385,46 +431,80 @@ func (c *Capture) Only(ctx context.Context, keep func(Frame) bool) (*Capture, er
 }
 
 // pdmlPacket is a packet as tshark -T pdml prints it: every protocol and field with its place in the packet.
-type pdmlPacket struct {
-	Protos []struct {
-		Name   string      `xml:"name,attr"`
-		Pos    int         `xml:"pos,attr"`
-		Fields []pdmlField `xml:"field"`
-	} `xml:"proto"`
+type pdmlPacket []pdmlProto
+
+type pdmlProto struct {
+	name   string
+	pos    int
+	fields []pdmlField // and those within them, in order
 }
 
-type pdmlField struct {
-	Name   string      `xml:"name,attr"`
-	Show   string      `xml:"show,attr"`
-	Fields []pdmlField `xml:"field"`
+type pdmlField struct{ name, show string }
+
+// nextPacket reads the next packet, nil at the end. tshark prints an element a line; a reader of any XML takes ten times as
+// long, which counts where there are thousands of packets.
+func nextPacket(lines *bufio.Scanner) (*pdmlPacket, error) {
+	var p *pdmlPacket
+	for lines.Scan() {
+		switch element, attributes, _ := strings.Cut(strings.TrimSpace(lines.Text()), " "); {
+		case element == "<packet>":
+			p = &pdmlPacket{}
+		case element == "</packet>":
+			return p, nil
+		case p == nil:
+		case element == "<proto":
+			pos, err := strconv.Atoi(attribute(attributes, "pos"))
+			if err != nil {
+				pos = -1 // of what tshark says of a packet as a whole
+			}
+			*p = append(*p, pdmlProto{name: attribute(attributes, "name"), pos: pos})
+		case element == "<field" && len(*p) > 0:
+			last := &(*p)[len(*p)-1]
+			last.fields = append(last.fields, pdmlField{attribute(attributes, "name"), attribute(attributes, "show")})
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, err
+	}
+	if p != nil {
+		return nil, io.ErrUnexpectedEOF
+	}
+	return nil, nil
+}
+
+// attribute is the value of an attribute in an XML tag. Quotes in values are escaped.
+func attribute(tag, name string) string {
+	_, value, _ := strings.Cut(" "+tag, " "+name+`="`)
+	value, _, _ = strings.Cut(value, `"`)
+	return value
 }
 
 // inner finds the mirrored frame: the first Ethernet header after the first GRE header.
 func (p pdmlPacket) inner() (number, begin, end int, err error) {
 	inGRE := false
-	for _, proto := range p.Protos {
+	for _, proto := range p {
 		find := func(field string) (int, error) {
-			for _, f := range proto.Fields {
-				if f.Name == field {
-					return strconv.Atoi(f.Show)
+			for _, f := range proto.fields {
+				if f.name == field {
+					return strconv.Atoi(f.show)
 				}
 			}
 			return 0, fmt.Errorf("tshark shows no %s", field)
 		}
 		var n int
 		switch {
-		case proto.Name == "frame":
+		case proto.name == "frame":
 			number, err = find("frame.number")
-		case proto.Name == "ip" && !inGRE:
+		case proto.name == "ip" && !inGRE:
 			n, err = find("ip.len")
-			end = proto.Pos + n
-		case proto.Name == "ipv6" && !inGRE:
+			end = proto.pos + n
+		case proto.name == "ipv6" && !inGRE:
 			n, err = find("ipv6.plen")
-			end = proto.Pos + 40 + n
-		case proto.Name == "gre":
+			end = proto.pos + 40 + n
+		case proto.name == "gre":
 			inGRE = true
-		case proto.Name == "eth" && inGRE:
-			return number, proto.Pos, end, nil
+		case proto.name == "eth" && inGRE && proto.pos >= 0:
+			return number, proto.pos, end, nil
 		}
 		if err != nil {
 			return number, 0, 0, err
@@ -436,22 +516,17 @@ func (p pdmlPacket) inner() (number, begin, end int, err error) {
 // around is what the fields of the headers before the mirrored frame say, those within other fields too.
 func (p pdmlPacket) around() map[string]string {
 	fields := map[string]string{}
-	var note func([]pdmlField)
-	note = func(all []pdmlField) {
-		for _, f := range all {
-			if _, outer := fields[f.Name]; !outer {
-				fields[f.Name] = f.Show
-			}
-			note(f.Fields)
-		}
-	}
 	inGRE := false
-	for _, proto := range p.Protos {
-		if proto.Name == "eth" && inGRE {
+	for _, proto := range p {
+		if proto.name == "eth" && inGRE {
 			break
 		}
-		inGRE = inGRE || proto.Name == "gre"
-		note(proto.Fields)
+		inGRE = inGRE || proto.name == "gre"
+		for _, f := range proto.fields {
+			if _, outer := fields[f.name]; !outer {
+				fields[f.name] = f.show
+			}
+		}
 	}
 	return fields
 }

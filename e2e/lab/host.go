@@ -118,13 +118,28 @@ func (l *Lab) host(ctx context.Context, name string) (*Host, error) {
 	return h, h.StartVswitchd(ctx)
 }
 
-// database returns an empty Open_vSwitch database and the version of this machine's OVS, made once per lab.
+// template is an empty Open_vSwitch database and the version of Open vSwitch, which all labs of a process have in common: each
+// is what the programs say that PATH finds.
+var template struct {
+	sync.Mutex
+	program string // ovs-vswitchd
+	db      []byte
+	version string
+}
+
+// database returns the template, made where there is none yet.
 func (l *Lab) database(ctx context.Context) (db []byte, version string, err error) {
-	t := &l.template
-	t.Do(func() {
+	t := &template
+	t.Lock()
+	defer t.Unlock()
+	program, err := tool("ovs-vswitchd")
+	if err != nil {
+		return nil, "", err
+	}
+	if t.program != program {
 		ctx, cancel := bounded(ctx, toolTimeout)
 		defer cancel()
-		t.err = func() error {
+		err := func() error {
 			file := filepath.Join(l.dir, "template.db")
 			if _, _, err := l.run(ctx, nil, "lab", nil, Command{Args: []string{"ovsdb-tool", "create", file, schemaFile()}}); err != nil {
 				return fmt.Errorf("make a database: %w", err)
@@ -140,10 +155,14 @@ func (l *Lab) database(ctx context.Context) (db []byte, version string, err erro
 			// "ovs-vswitchd (Open vSwitch) 3.1.0"
 			first, _, _ := strings.Cut(out, "\n")
 			t.version = first[strings.LastIndex(first, " ")+1:]
+			t.program = program
 			return nil
 		}()
-	})
-	return t.db, t.version, t.err
+		if err != nil {
+			return nil, "", err
+		}
+	}
+	return t.db, t.version, nil
 }
 
 // schemaFile is the schema that belongs to the ovsdb-tool in use.

@@ -22,8 +22,8 @@ var ErrNotRoot = errors.New("a lab needs root: it makes network namespaces and d
 // ErrClosed is returned by everything that is asked of a lab after Close.
 var ErrClosed = errors.New("the lab is closed")
 
-// toolTimeout bounds each tool that the lab itself runs, where the caller's context has no deadline.
-const toolTimeout = 15 * time.Second
+// toolTimeout bounds each tool that the lab itself runs, where the caller's context has no deadline. A busy machine needs it.
+const toolTimeout = time.Minute
 
 // maxSocketPath is the longest path of a Unix socket (unix(7): sun_path holds 108 bytes, one of them the final NUL).
 const maxSocketPath = 107
@@ -42,12 +42,6 @@ type Lab struct {
 	procs  map[*Process]struct{}
 	count  int // of captures, for file names
 
-	template struct {
-		sync.Once
-		db      []byte
-		version string
-		err     error
-	}
 	closeOnce sync.Once
 	closeErr  error
 }

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // GuestIf says how a guest is attached to a bridge.
@@ -286,7 +285,7 @@ func (h *Host) waitRoute(ctx context.Context, prefix netip.Prefix, dev string) e
 // Neighbor makes ovs-vswitchd learn the hardware address of a directly reachable collector or gateway, and waits until
 // it has: in userspace the first packet to an unknown neighbour is lost. It learns only while it has a tunnel port.
 func (h *Host) Neighbor(ctx context.Context, addr netip.Addr) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := bounded(ctx, toolTimeout)
 	defer cancel()
 	return Until(ctx, fmt.Sprintf("ovs-vswitchd of %s knows the neighbour %s", h, addr), func(ctx context.Context) error {
 		if _, err := Ping(ctx, h.Node, addr, PingOptions{Count: 1}); err != nil {

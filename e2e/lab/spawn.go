@@ -153,6 +153,8 @@ type Command struct {
 	Env   []string  // added to the node's environment
 	Dir   string    // working directory; empty is the caller's
 	Stdin io.Reader // nil is empty
+
+	stdout *os.File // instead of what Process.Stdout tells
 }
 
 func (c Command) String() string { return strings.Join(c.Args, " ") }
@@ -208,10 +210,10 @@ func (p *Process) result() error {
 	return fmt.Errorf("%s: %w", p.what, p.err)
 }
 
-// Stop ends the process: SIGTERM, and SIGKILL when it takes longer than 5 s or than ctx allows. That the process died
+// Stop ends the process: SIGTERM, and SIGKILL when it takes longer than 30 s or than ctx allows. That the process died
 // of it is no error; what else it ended with is.
 func (p *Process) Stop(ctx context.Context) error {
-	grace := 5 * time.Second
+	grace := 30 * time.Second
 	if d, ok := ctx.Deadline(); ok {
 		grace = min(grace, max(0, time.Until(d)))
 	}
@@ -283,6 +285,9 @@ func (l *Lab) start(ctx context.Context, ns *os.File, who string, env []string, 
 	p.cmd.Dir = c.Dir
 	p.cmd.Stdin = c.Stdin
 	p.cmd.Stdout = &p.stdout
+	if c.stdout != nil {
+		p.cmd.Stdout = c.stdout
+	}
 	p.cmd.Stderr = &p.stderr
 	p.cmd.WaitDelay = time.Second // grandchildren may hold the pipes
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}

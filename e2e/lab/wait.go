@@ -34,7 +34,7 @@ func Permanent(err error) error {
 
 // Until looks at a condition until it holds (nil), until it says that it never will (Permanent), or until ctx ends, two minutes
 // at most. The error then names what was waited for and what the condition last said. Without a deadline in ctx it waits
-// 15 s.
+// a minute.
 func Until(ctx context.Context, what string, condition func(context.Context) error) error {
 	ctx, cancel := bounded(ctx, toolTimeout)
 	defer cancel()
