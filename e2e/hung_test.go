@@ -12,6 +12,7 @@ import (
 // TestHungPeers: an ovsdb-server or an ovs-vswitchd that hangs keeps its sockets open and says nothing. The daemon notices it
 // all the same, says so at each place, leaves what is programmed alone, and all is well when the hung one goes on.
 func TestHungPeers(t *testing.T) {
+	t.Parallel()
 	const address = "127.0.0.1:9475"
 	s := newScene(t)
 	until := func(path, want string, code int) {

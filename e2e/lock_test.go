@@ -15,9 +15,12 @@ import (
 // TestLockFileRemoved: a daemon whose lock's file was removed asks for the lock again. Two that are at work at the same time come
 // to an end: one of them goes.
 func TestLockFileRemoved(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	lock := filepath.Join(s.host.RunDir(), "ovs-erspan.lock")
-	first := s.daemon().ready()
+	process, err := s.host.Start(s.ctx, lab.Command{Args: []string{binary, "run", "-v"}})
+	s.must(err)
+	first := (&daemon{process, s}).ready()
 	s.add("one", "--source", "vnet0")
 	s.must(os.Remove(lock))
 	first.logged("asks for the lock again")
@@ -48,6 +51,7 @@ func TestLockFileRemoved(t *testing.T) {
 // TestLockNotToBeHad: what could not be put in force afterwards, because the lock's file is another's, is not stored; what stops
 // copies is.
 func TestLockNotToBeHad(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.add("one", "--source", "vnet0")
 	lock := filepath.Join(s.host.RunDir(), "ovs-erspan.lock")
