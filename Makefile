@@ -8,7 +8,7 @@ ifneq ($(SUDO),)
 EXEC := -exec "sudo --preserve-env=PATH,CI,HOME,DOCKER_HOST,BASE,SUITE,LAB_OVS_BIN,LAB_PORTS,OVS_ERSPAN_SEED,OVS_ERSPAN_SOAK"
 endif
 
-.PHONY: all build demo check test test-unit test-e2e test-other-ovs test-ovn test-dpdk test-kernel test-containers test-systemd test-systemd-kernel soak \
+.PHONY: all build demo check test test-unit test-e2e test-other-ovs test-ovn test-dpdk test-kernel test-alerts test-containers test-systemd test-systemd-kernel soak fuzz \
 	lint vulncheck docs bench packages setup setup-containers setup-roots try try-down clean
 
 all: build
@@ -37,7 +37,7 @@ setup-roots: setup setup-containers
 
 # The parts of `make test`: a part NAME is the target test-NAME (but lint). Those of PARTS run one after another, since each
 # takes all processors; those of PARTS_BESIDE then run side by side. A new tier is added to one of the two lists.
-PARTS := lint unit e2e other-ovs ovn
+PARTS := lint unit e2e other-ovs ovn alerts
 PARTS_BESIDE := kernel containers systemd
 
 check: setup
@@ -90,6 +90,11 @@ KERNEL_TESTS ?= ^(TestSuperFrames|TestStreamIsReassembled|TestLinux.*|TestHeader
 test-kernel: setup
 	$(if $(SUITE),LAB_OVS_BIN=$$(scripts/ovs-root.sh $(SUITE)) )$(GO) run ./e2e/vm -run '$(KERNEL_TESTS)'
 
+# The alert rules, judged by Prometheus' own engine over labs with faults. A module of its own (e2e/alerts): the engine's
+# build takes minutes the first time.
+test-alerts: setup
+	cd e2e/alerts && $(GO) test -count=1 $(EXEC) -timeout 10m .
+
 # On Docker or Podman, whichever runs; else on a Podman that the tests start. A module of its own (e2e/containers).
 test-containers: setup-containers build
 	cd e2e/containers && $(GO) test -count=1 $(EXEC) -timeout 20m .
@@ -101,6 +106,11 @@ test-systemd: setup-containers
 
 test-systemd-kernel: setup setup-containers
 	scripts/test-systemd.sh vm
+
+# Every fuzz target, for FUZZTIME each.
+FUZZTIME ?= 1m
+fuzz:
+	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
 # The model-based test with ever other random sequences, for SOAK long.
 SOAK ?= 30m
@@ -119,6 +129,7 @@ lint:
 	$(GO) vet -tags systemd ./e2e/systemd
 	$(GO) tool -modfile=tools/go.mod staticcheck -tags systemd ./e2e/systemd
 	cd e2e/containers && $(GO) vet ./... && $(GO) tool -modfile=../../tools/go.mod staticcheck ./...
+	cd e2e/alerts && $(GO) vet ./... && $(GO) tool -modfile=../../tools/go.mod staticcheck ./...
 	scripts/check-imports.sh
 	scripts/check-scenarios.sh
 

@@ -42,8 +42,9 @@ func (r Result) Changed() bool { return r.RowOps+r.FlowMods+r.Veths+r.Isolated >
 // are made to notice. What is no longer wished stops first and is taken away then.
 func (c *Controller) Reconcile(ctx context.Context) (Result, error) {
 	const tries = 5
+	kept := map[string]*session.Counted{} // a second try finds no flows any more
 	for try := 1; ; try++ {
-		result, err := c.reconcile(ctx)
+		result, err := c.reconcile(ctx, kept)
 		if err == nil || !c.Stale(err) || try == tries || ctx.Err() != nil {
 			return result, err
 		}
@@ -51,7 +52,7 @@ func (c *Controller) Reconcile(ctx context.Context) (Result, error) {
 	}
 }
 
-func (c *Controller) reconcile(ctx context.Context) (Result, error) {
+func (c *Controller) reconcile(ctx context.Context, kept map[string]*session.Counted) (Result, error) {
 	wish, err := c.wish(ctx)
 	if err != nil {
 		return Result{}, err
@@ -69,6 +70,7 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 	if err != nil {
 		return result, err
 	}
+	c.keepCounts(ctx, wish, plan, kept)
 	c.isolate(plan, flows.IsolatedBefore(plan.Input.State, plan.Program), &result)
 	if plan, err = c.applyBefore(ctx, wish, plan, &result); err != nil {
 		return result, err
@@ -109,6 +111,7 @@ func (c *Controller) reconcile(ctx context.Context) (Result, error) {
 	c.countLost(ctx, wish, plan)
 	result.Status = Statuses(wish, plan.Program, c.Now())
 	c.Ledger.note(wish, result.Status)
+	noteKept(wish, result.Status, kept)
 	c.reached("report")
 	inForce := wish.Generation
 	if len(result.Failed) > 0 {

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"syscall"
@@ -78,11 +79,14 @@ func (s *scene) settled(sessions ...string) {
 			return fmt.Errorf("plan: exit %d: %s%s", r.code, r.stdout, r.stderr)
 		}
 		for _, name := range sessions {
-			if r := s.oe("session", "show", name, "-o", "json"); r.code != 0 {
-				return fmt.Errorf("show %s: %s", name, r.stderr)
+			r := s.oe("session", "show", name, "-o", "json")
+			if r.code != 0 { // also where ovs-vswitchd did not answer in time
+				return fmt.Errorf("show %s: exit %d: %s", name, r.code, r.stderr)
 			}
-			if state, reason := s.state(name); state != "Active" {
-				return fmt.Errorf("session %q is %s, %s", name, state, reason)
+			var v shown
+			s.must(json.Unmarshal([]byte(r.stdout), &v))
+			if v.Status.State != "Active" {
+				return fmt.Errorf("session %q is %s, %s", name, v.Status.State, v.Status.Reason)
 			}
 		}
 		return nil

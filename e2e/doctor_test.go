@@ -108,9 +108,6 @@ func TestTooOldOpenVSwitch(t *testing.T) {
 	if state, reason := s.state("one"); state != "Degraded" || reason != "Unsupported" {
 		t.Errorf("the session of before is %s, %s", state, reason)
 	}
-	if found, code := s.doctor(); code != 1 || len(found["version"]) != 1 || found["version"][0].Level != "failure" {
-		t.Errorf("doctor: exit %d, %+v", code, found["version"])
-	}
 	s.ok("session", "remove", "one")
 	s.ok("uninstall", "--yes")
 }

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -40,6 +42,13 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		os.RemoveAll(dir)
+		os.Exit(130) // which ends the labs
+	}()
 	binary = filepath.Join(dir, "ovs-erspan")
 	build := exec.Command("go", "build", "-race", "-tags", "faults", "-o", binary, "../cmd/ovs-erspan")
 	build.Stderr = os.Stderr

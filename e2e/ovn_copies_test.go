@@ -4,10 +4,14 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -34,17 +38,22 @@ func (s *ovnScene) throughOVN() {
 	if _, stderr, err := s.a.Exec(s.ctx, "busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "3", "-s", "/bin/true"); err != nil {
 		s.t.Errorf("DHCP: %v: %s", err, stderr)
 	}
-	// ACLs: dropped, and answered by ovn-controller.
 	s.must(s.a.Do(func() error {
-		for _, to := range []string{addrB + ":9", addrB + ":7", addrD + ":9"} {
+		for _, to := range []string{addrB + ":9", addrD + ":9", addrB + ":7"} { // the ACLs drop two, and reject the third
 			c, err := net.Dial("udp4", to)
 			if err != nil {
 				return err
 			}
+			defer c.Close()
 			if _, err := fmt.Fprint(c, "to ", to); err != nil {
 				return err
 			}
-			c.Close()
+			if strings.HasSuffix(to, ":7") { // ovn-controller answers, in its own time
+				_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+				if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNREFUSED) {
+					return fmt.Errorf("a datagram that an ACL rejects: %w", err)
+				}
+			}
 		}
 		return nil
 	}))
@@ -178,6 +187,40 @@ func TestOVNAllPorts(t *testing.T) {
 			if !slices.ContainsFunc(s.inner(c, "icmp"), func(m []byte) bool { return bytes.Equal(m, frame) }) {
 				t.Errorf("%s: no copy of a frame of a's wire: %x", test.to, frame)
 			}
+		}
+	}
+}
+
+// TestOVNUnderlay: of the underlay, what geneve carries is copied once each way, and ERSPAN of this host and of another is not.
+func TestOVNUnderlay(t *testing.T) {
+	t.Parallel()
+	s := newOVNScene(t)
+	s.addOn(s.host, "guest", "--source", "iface-id=a", "--session-id", "1")
+	s.addOn(s.h2, "guest", "--source", "iface-id=b", "--session-id", "2")
+	s.ok("session", "add", "underlay", "--bridge", "br-ul", "--source", "to-h2", "--collector", farCollector, "--session-id", "3", "--erspan-version", "2")
+	const geneve = "udp port 6081"
+	in, err := s.host.Capture(s.ctx, "to-h2", geneve, "-Q", "in")
+	s.must(err)
+	out, err := s.host.Capture(s.ctx, "to-h2", geneve, "-Q", "out")
+	s.must(err)
+	gre := s.capture(s.host.Node, "to-h2", "proto 47")
+	c := s.capture(s.collector, "eth0", "proto 47")
+	s.ping(s.a, addrB, 5)
+	s.fences()
+	for _, capture := range []*lab.Capture{in, out, gre, c} {
+		s.stop(capture)
+	}
+	if n := len(s.frames(gre)); n != 10 {
+		t.Errorf("%d copies of the other host's passed the underlay, want 10", n)
+	}
+	if n := len(s.frames(in)); n != 5 {
+		t.Errorf("%d frames of geneve came in, want 5", n)
+	}
+	sameFrames(t, "geneve, ingress", s.inner(c, "erspan.spanid == 3 && erspan.direction == 0 && geneve"), s.frames(in))
+	sameFrames(t, "geneve, egress", s.inner(c, "erspan.spanid == 3 && erspan.direction == 1 && geneve"), s.frames(out))
+	for _, row := range s.fields(c, "erspan.spanid == 3", "gre.proto") {
+		if strings.Contains(row[0], ",") {
+			t.Errorf("a copy of a copy: %v", row)
 		}
 	}
 }

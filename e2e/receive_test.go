@@ -237,7 +237,7 @@ func TestExtcap(t *testing.T) {
 	}
 
 	s.ping(s.a, addrB, 1)
-	s.add("web", "--source", "vnet0", "--session-id", "7", "--erspan-version", "2")
+	s.add("web", "--source", "vnet0", "--session-id", "7", "--erspan-version", "2", "--match", "icmp")
 	s.add("other", "--source", "vnet1", "--session-id", "8")
 	const frames = 6
 	p, err := s.collector.Start(s.ctx, tshark("-n", "-l", "-i", "erspan", "-c", fmt.Sprint(frames),

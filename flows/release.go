@@ -54,7 +54,7 @@ func (s State) TooOld() string {
 	if r, known := s.Release(); !known || !r.Before(oldest) {
 		return ""
 	}
-	return fmt.Sprintf("Open vSwitch %s is older than %d.%d: it loses copies and deliveries without a word", s.OVSVersion, oldest.Major, oldest.Minor)
+	return fmt.Sprintf("Open vSwitch %s is older than %d.%d: 2.15 was seen to lose copies and deliveries without a word", s.OVSVersion, oldest.Major, oldest.Minor)
 }
 
 // checkRelease refuses a session on an Open vSwitch that is too old for it.

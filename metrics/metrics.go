@@ -38,6 +38,8 @@ const (
 	scrapeTimeout = 3 * time.Second
 	// stuckLimit is how long a reconcile may take before the daemon counts as stuck; the loop gives up earlier.
 	stuckLimit = time.Minute
+	// slowLimit is how long one may take before what was in force may be no longer so.
+	slowLimit = 5 * time.Second
 )
 
 // Metrics is what the daemon shows. Its methods may be called concurrently.
@@ -57,6 +59,7 @@ type Metrics struct {
 	connected bool
 	serving   bool
 	begun     time.Time // of the reconcile under way; zero: none is
+	database  string    // why ovsdb-server does not answer, "" where it does
 	last      time.Time // when the last successful reconcile ended
 	err       error     // of the last reconcile or connection
 	result    controller.Result
@@ -124,6 +127,16 @@ func (m *Metrics) Observe(e controller.Event) {
 	}
 }
 
+// Database is told whether ovsdb-server answers: nil where it does.
+func (m *Metrics) Database(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.database = ""
+	if err != nil {
+		m.database = err.Error()
+	}
+}
+
 // What is known of sessions and bridges is put together when it is asked for: so what is removed disappears.
 var (
 	packets   = desc("session_packets_total", "Packets of a session at a stage: tapped (shared by sessions on one tap), guarded, matched, filtered, limited, sent, lost; of destination sessions terminated, delivered, oversize.", "session", "bridge", "stage")
@@ -138,8 +151,8 @@ var (
 	sessions  = desc("sessions", "Sessions that are wished for.")
 	wished    = desc("generation", "Generation of the wish that was last reconciled.")
 	lastDone  = desc("last_reconcile_timestamp_seconds", "When the last successful reconcile ended; 0: there was none.")
-	ovsdb     = desc("ovsdb_connected", "Whether there is a connection to ovsdb-server.")
-	vswitchd  = desc("vswitchd_up", "Whether ovs-vswitchd answered the last reconcile.")
+	ovsdb     = desc("ovsdb_connected", "Whether there is a connection to ovsdb-server, and it answers.")
+	vswitchd  = desc("vswitchd_up", "Whether ovs-vswitchd answered the last reconcile, and answers now.")
 	openflow  = desc("openflow_up", "Whether the flows of a tap bridge could be seen and changed by the last reconcile.", "bridge")
 	megaflows = desc("megaflows", "Megaflows of a datapath, production's included.", "datapath")
 	failed    = desc("scrape_failed", "Whether Open vSwitch could not be asked for counters.")
@@ -159,8 +172,16 @@ func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	m.mu.Lock()
-	connected, serving, last, err, r := m.connected, m.serving, m.last, m.err, m.result
+	connected, serving, last, err, r := m.connected && m.database == "", m.serving, m.last, m.err, m.result
 	m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	var counts map[string]int
+	var asked error
+	if serving { // it answered the last reconcile, which may be long ago
+		counts, asked = m.datapaths.Megaflows(ctx)
+		serving = asked == nil
+	}
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
@@ -169,15 +190,12 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	gauge(wished, float64(r.Generation))
 	gauge(sessions, float64(len(r.Status)))
 	gauge(lastDone, unix(last))
-	m.states(gauge, r, connected && err == nil)
+	m.states(gauge, r, connected && serving && err == nil)
 	if !serving {
 		gauge(failed, 1)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
-	defer cancel()
 	ok := m.counters(ctx, out, r, gauge)
-	counts, err := m.datapaths.Megaflows(ctx)
 	for _, datapath := range slices.Sorted(maps.Keys(counts)) {
 		gauge(megaflows, float64(counts[datapath]), datapath)
 	}
@@ -185,7 +203,7 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	for _, counter := range slices.Sorted(maps.Keys(drops)) {
 		out <- prometheus.MustNewConstMetric(dropped, prometheus.CounterValue, float64(drops[counter]), counter)
 	}
-	gauge(failed, truth(!ok || err != nil || dropsErr != nil))
+	gauge(failed, truth(!ok || dropsErr != nil))
 }
 
 // states shows each session's state; while nothing can be done about sessions none is Active.
@@ -233,6 +251,13 @@ func (m *Metrics) counters(ctx context.Context, out chan<- prometheus.Metric, r 
 	}
 	counted := flows.CountAll(r.Plan.Program, entries)
 	for _, s := range r.Wish.Sessions {
+		if kept := r.Status[s.Name].Counted; s.Stopped() && kept != nil { // no counter falls because a session was stopped
+			for stage, n := range kept.Stages {
+				out <- prometheus.MustNewConstMetric(packets, prometheus.CounterValue, float64(n.Packets), s.Name, s.Bridge, stage)
+				out <- prometheus.MustNewConstMetric(bytes, prometheus.CounterValue, float64(n.Bytes), s.Name, s.Bridge, stage)
+			}
+			continue
+		}
 		outcome := r.Plan.Program.Outcomes[s.Name]
 		if outcome == nil || entries[outcome.TapBridge] == nil {
 			continue

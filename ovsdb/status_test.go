@@ -36,6 +36,9 @@ func TestStatusRoundTrip(t *testing.T) {
 				s.Effective.Snaplen, s.Effective.Device = rapid.IntRange(0, 1).Draw(r, "snaplen"), word.Draw(r, "device")
 			}
 		}
+		if rapid.Bool().Draw(r, "stopped") {
+			s.Counted = &session.Counted{Until: time.Unix(2, 0).UTC(), Stages: map[string]session.Counts{"sent": {Packets: 1, Bytes: rapid.Uint64().Draw(r, "bytes")}}}
+		}
 		text, err := writeStatus(s)
 		if err != nil {
 			r.Fatal(err)

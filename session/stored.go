@@ -58,6 +58,20 @@ type Status struct {
 	Effective *Effective `json:"effective,omitempty"`
 	// Used is what of MaxPackets and MaxBytes is used up, of sessions that have them.
 	Used *Used `json:"used,omitempty"`
+	// Counted is what a stopped session had counted; nil while it runs, and where that is not known.
+	Counted *Counted `json:"counted,omitempty"`
+}
+
+// Counted is what a session had counted when it was stopped.
+type Counted struct {
+	Until  time.Time         `json:"until"`
+	Stages map[string]Counts `json:"stages"` // by the stages' names, such as "sent"
+}
+
+// Counts are packets, and the bytes of their frames before any cut.
+type Counts struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
 }
 
 // CollectorStatus is the state of the copies to one collector.

@@ -76,9 +76,22 @@ func Follow(run Run, s session.Session, out *flows.Outcome) []Copy {
 			end++
 		}
 		f := follower{session: s, out: out, visits: run.Visits[i+1 : end], headers: &headers}
-		copies = append(copies, f.follow(tap))
+		c := f.follow(tap)
+		c.endOnHost(out)
+		copies = append(copies, c)
 	}
 	return copies
+}
+
+// endOnHost notes what leaves the tunnel and yet not the host, which a run of our own bridge need not show: a port that is down.
+func (c *Copy) endOnHost(out *flows.Outcome) {
+	for i := range c.Sends {
+		for _, co := range out.Collectors {
+			if co.Address.String() == c.Sends[i].Collector && co.Reason == flows.ReasonCopiesEnd {
+				c.Sends[i].Header, c.Sends[i].Lost = nil, co.Message
+			}
+		}
+	}
 }
 
 // IntoDevices tells whether a copy goes into the devices of a segmented tap: there a run ends, for Open vSwitch does not see

@@ -273,14 +273,19 @@ func (q query) neighbor(index int, hop netip.Addr) (netlink.Neigh, error) {
 	if err != nil {
 		return netlink.Neigh{}, fmt.Errorf("list neighbours: %w", err)
 	}
+	q.neighbors[list] = byAddress(all)
+	return q.neighbors[list][hop], nil
+}
+
+// byAddress sorts neighbours by their IP addresses; what has none is left out.
+func byAddress(all []netlink.Neigh) map[netip.Addr]netlink.Neigh {
 	known := make(map[netip.Addr]netlink.Neigh, len(all))
 	for _, n := range all {
 		if a, ok := netip.AddrFromSlice(n.IP); ok {
 			known[a.Unmap()] = n
 		}
 	}
-	q.neighbors[list] = known
-	return known[hop], nil
+	return known
 }
 
 // Prime makes the kernel resolve the next hop: it sends ARP requests or neighbour solicitations as it would before a

@@ -64,7 +64,7 @@ func (a *app) runDaemon(ctx context.Context, at listening) error {
 	if err := at.check(); err != nil {
 		return err
 	}
-	d := &daemon{app: a, log: a.daemonLog(), ofc: openflow.New(a.rundir), lost: &controller.Ledger{}, sign: sign{PID: os.Getpid(), Watching: time.Now().UTC().Truncate(time.Second)}}
+	d := &daemon{app: a, log: a.daemonLog(), ofc: openflow.New(a.rundir), lost: &controller.Ledger{}, sign: sign{PID: os.Getpid(), Processes: processes(), Watching: time.Now().UTC().Truncate(time.Second)}}
 	d.ctl = a.vswitchd(d.db.Load)
 	defer d.ofc.Close()
 	scraped := openflow.New(a.rundir) // a scrape must not wait for a reconcile's use of the connection
@@ -88,6 +88,7 @@ func (a *app) runDaemon(ctx context.Context, at listening) error {
 	d.log.Info("ovs-erspan keeps this Open vSwitch as its sessions wish", "ovs-rundir", a.rundir, "version", programVersion())
 	var life sync.WaitGroup
 	life.Go(func() { d.live(ctx, cancel) })
+	life.Go(func() { d.askDatabase(ctx) })
 	if at.address != "" {
 		tried, done := context.WithTimeout(ctx, time.Second) // a name may take long to look up
 		life.Go(func() { d.serve(ctx, at, done) })
@@ -203,6 +204,34 @@ func (d *daemon) live(ctx context.Context, end context.CancelCauseFunc) {
 			return
 		case <-tick.C:
 		}
+	}
+}
+
+// databaseInterval is how often ovsdb-server is asked whether it answers: a loop that finds nothing to do does not ask it.
+const databaseInterval = 5 * time.Second
+
+// askDatabase has health and metrics tell of an ovsdb-server that hangs. The connection stays: one that is only busy would be
+// asked for everything again.
+func (d *daemon) askDatabase(ctx context.Context) {
+	tick := time.NewTicker(databaseInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		db := d.db.Load()
+		if db == nil {
+			continue
+		}
+		ask, cancel := context.WithTimeout(ctx, controller.AliveTime)
+		err := db.Alive(ask)
+		cancel()
+		if errors.Is(err, ovsdb.ErrDisconnected) {
+			err = nil // which the loop tells
+		}
+		d.met.Database(err)
 	}
 }
 

@@ -281,6 +281,7 @@ func (h *host) gatherPlan(ctx context.Context, s *doctor.Snapshot, wish session.
 		s.PlanError = err.Error()
 		return
 	}
+	h.controller.JudgeLeaving(ctx, plan)
 	s.Outcomes = plan.Program.Outcomes
 	s.KernelWays, err = kernelWays(plan.Input.Paths)
 	s.KernelWaysError = errorText(err)

@@ -148,8 +148,10 @@ func (l *lock) remove() error {
 
 // sign is what a daemon writes into the lock's file, as a sign of life and for commands that wait for it.
 type sign struct {
-	PID int       `json:"pid"`
-	At  time.Time `json:"at"`
+	PID int `json:"pid"`
+	// Processes is the process namespace that PID is a number of.
+	Processes string    `json:"processes,omitempty"`
+	At        time.Time `json:"at"`
 	// Watching is since when the daemon has been counting lost copies.
 	Watching time.Time `json:"watching"`
 	// Reconciled is the generation that the daemon has dealt with last, whether or not all of it could be put in force.
@@ -198,10 +200,21 @@ func readSign(rundir string) (sign, bool) {
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, signSize))
 	var s sign
-	if err != nil || json.Unmarshal(text, &s) != nil || s.PID == 0 {
+	if err != nil || json.Unmarshal(text, &s) != nil || s.PID == 0 || s.gone() {
 		return sign{}, false
 	}
 	return s, true
+}
+
+// gone tells whether the daemon that wrote the sign has ended. Of one in another process namespace that is not known.
+func (s sign) gone() bool {
+	return s.Processes != "" && s.Processes == processes() && errors.Is(syscall.Kill(s.PID, 0), syscall.ESRCH)
+}
+
+// processes names this process's process namespace; "" where that cannot be seen.
+func processes() string {
+	name, _ := os.Readlink("/proc/self/ns/pid")
+	return name
 }
 
 // hung tells whether the daemon that wrote the sign gives no more.

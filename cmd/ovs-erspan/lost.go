@@ -13,6 +13,7 @@ import (
 // lost fills in what is known to be lost of what was sent. Only a daemon counts that, so without one nothing is said but what
 // an earlier one has counted. was is the session's status as the daemon has stored it.
 func (v *sessionView) lost(was session.Status, watching *time.Time) {
+	v.watching = watching
 	for i := range v.Status.Collectors {
 		c := &v.Status.Collectors[i]
 		var noted *session.Loss
@@ -21,6 +22,8 @@ func (v *sessionView) lost(was session.Status, watching *time.Time) {
 		}
 		since := watching
 		switch {
+		case c.Sent == nil && c.Snaplen > 0:
+			continue // of what was sent nothing is known
 		case watching != nil && noted != nil && noted.Counting && !c.Vanishes:
 			continue // the daemon has not yet told how many were lost until just now
 		case noted != nil:
@@ -59,9 +62,9 @@ func (a *app) watching() *time.Time {
 func writeLost(buf *bytes.Buffer, v sessionView) {
 	switch {
 	case len(v.Status.Collectors) == 0:
-	case v.Status.Lost == nil:
+	case v.Status.Lost == nil && v.watching == nil:
 		buf.WriteString("lost copies are counted while a daemon runs\n")
-	case v.Status.Lost.Packets > 0:
+	case v.Status.Lost != nil && v.Status.Lost.Packets > 0:
 		fmt.Fprintf(buf, "lost is the least that is lost since %s of what was sent: each was sent while its way ended on this host\n", v.Status.LostSince.Format(time.RFC3339))
 	}
 }

@@ -142,7 +142,7 @@ func describePlan(plan controller.Plan, changes map[string]flows.FlowChanges, ch
 		}
 	}
 	if text.Len() == 0 {
-		return v, "nothing to do: everything is as wished\n"
+		return v, "nothing to do: every row and flow of ours is as wished\n"
 	}
 	if len(checks) > 0 {
 		fmt.Fprintln(&text, "checks:")

@@ -74,7 +74,7 @@ func runOnce(ctx context.Context, h *host) error {
 	if err != nil {
 		return err
 	}
-	text := "nothing to do: everything is as wished\n"
+	text := "nothing to do: every row and flow of ours is as wished\n"
 	if result.Changed() {
 		text = fmt.Sprintf("%d rows and %d flows changed; generation %d is in force\n", result.RowOps, result.FlowMods, result.Generation)
 	}

@@ -117,6 +117,9 @@ func listText(views, last []sessionView, wide bool) string {
 	}
 	w.Flush()
 	for _, v := range views {
+		if v.Status.CountersUntil != nil {
+			fmt.Fprintf(&buf, "%s: counted until %s\n", nameText(v.Name), v.Status.CountersUntil.Format(time.RFC3339))
+		}
 		if v.Name == unmatchedName {
 			fmt.Fprintf(&buf, "%s: %s\n", v.Name, v.Status.Message)
 		}

@@ -28,7 +28,8 @@ type sessionView struct {
 	// Samples are what of no session arrived lately; only the row of unmatched frames has them.
 	Samples []sample `json:"samples,omitempty"`
 
-	slot uint32
+	slot     uint32
+	watching *time.Time // since when a daemon has been counting lost copies; nil where none does
 }
 
 type statusView struct {
@@ -39,7 +40,8 @@ type statusView struct {
 	Generation         uint64          `json:"generation"`
 	ObservedGeneration uint64          `json:"observedGeneration"`
 	CountersSince      *time.Time      `json:"countersSince,omitempty"`
-	Tapped             *flows.Count    `json:"tapped"` // null, as each of these: nobody counts, or it cannot be seen
+	CountersUntil      *time.Time      `json:"countersUntil,omitempty"` // of a stopped session
+	Tapped             *flows.Count    `json:"tapped"`                  // null, as each of these: nobody counts, or it cannot be seen
 	Guarded            *flows.Count    `json:"guarded"`
 	Matched            *flows.Count    `json:"matched"`
 	Filtered           *flows.Count    `json:"filtered"`
@@ -89,7 +91,8 @@ func (h *host) storedViews(away error) ([]sessionView, error) {
 	for _, s := range wish.Sessions {
 		st := wish.Status[s.Name]
 		v := newView(s, st, nil)
-		v.lost(st, nil)
+		v.lost(st, h.app.watching())
+		v.keep(s, st.Counted)
 		v.Status.Generation, v.Status.ObservedGeneration = wish.Generation, wish.InForce
 		if s.Bounded() {
 			v.Status.Used = &flows.Count{Packets: s.Used.Packets, Bytes: s.Used.Bytes}
@@ -99,6 +102,10 @@ func (h *host) storedViews(away error) ([]sessionView, error) {
 			v.Status.State, v.Status.Reason, v.Status.Message = session.Disabled, flows.ReasonDisabled, "disabled by the user"
 		case !s.Stopped():
 			v.Status.State, v.Status.Reason, v.Status.Message = session.Pending, flows.ReasonUnreachable, away.Error()
+			for i := range v.Status.Collectors { // what was so of them once need not be
+				c := &v.Status.Collectors[i]
+				c.State, c.Reason, c.Message, c.Vanishes = session.Pending, flows.ReasonUnreachable, away.Error(), false
+			}
 			if st.Reason != flows.ReasonUnreachable {
 				v.Status.Since = time.Now().UTC().Truncate(time.Second)
 			}
@@ -156,6 +163,7 @@ func (h *host) observe(ctx context.Context) (observed, error) {
 		}
 		v := newView(s, status[s.Name], counters)
 		v.lost(wish.Status[s.Name], watching)
+		v.keep(s, wish.Status[s.Name].Counted)
 		if s.Bounded() {
 			v.Status.Used = &flows.Count{Packets: s.Used.Packets, Bytes: s.Used.Bytes}
 			if !s.Stopped() {
@@ -216,6 +224,22 @@ func newView(s session.Stored, st session.Status, c *flows.Counters) sessionView
 		v.Status.Collectors = append(v.Status.Collectors, cv)
 	}
 	return v
+}
+
+// keep fills in what a stopped session had counted until then.
+func (v *sessionView) keep(s session.Stored, counted *session.Counted) {
+	if !s.Stopped() || counted == nil {
+		return
+	}
+	of := func(stage string) flows.Count { return flows.Count(counted.Stages[stage]) }
+	v.count(flows.Counters{Tapped: of("tapped"), Guarded: of("guarded"), Matched: of("matched"), Filtered: of("filtered"), Limited: of("limited"),
+		Terminated: of("terminated"), Delivered: of("delivered"), Oversize: of("oversize")})
+	sent := of("sent")
+	v.Status.Sent, v.Status.CountersUntil = &sent, &counted.Until
+	if _, known := counted.Stages["lost"]; known {
+		lost := of("lost")
+		v.Status.Lost = &lost
+	}
 }
 
 // count fills in what was counted.

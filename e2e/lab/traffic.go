@@ -235,8 +235,8 @@ type BurstResult struct {
 }
 
 // mostUnderWay is how many datagrams of a burst are between sender and receiver at most: fewer than fit into the socket from
-// which Open vSwitch takes them (some 270). A busy machine may not let it run for a second, which is no loss of a switch's.
-const mostUnderWay = 128
+// which Open vSwitch takes them (some 90 of full size). A busy machine may not let it run for a second, which is no loss of a switch's.
+const mostUnderWay = 64
 
 // UDPBurst sends numbered datagrams with known contents from one node to another and says which arrived, unaltered.
 // That some are missing is a result and not an error. Where the receiver falls behind, the sender waits for it.
