@@ -15,12 +15,13 @@ import (
 // Anybody who may write to the database may write keys of the store, of any length and number. What is parsed of them is
 // bounded; what goes beyond is told, and harms no other session.
 const (
-	maxSessions   = 10_000             // read at all
-	maxSessionLen = session.MaxFileLen // bytes of one
-	maxStatusLen  = 2 << 20            // a status names each port and collector
-	maxStoreLen   = 64 << 20           // bytes of all sessions, and of all statuses, together
-	maxOtherLen   = 1 << 20            // of any other key
-	maxParts      = 100_000            // values of one, see parts
+	maxSessions    = 10_000               // read at all
+	maxSessionLen  = session.MaxFileLen   // bytes of one
+	maxStatusLen   = 2 << 20              // a status names each port and collector
+	maxStoreLen    = 64 << 20             // bytes of all sessions, and of all statuses, together
+	maxOtherLen    = 1 << 20              // of any other key
+	maxParts       = session.MaxFileParts // of one, see parts
+	maxStatusParts = 100_000              // of a status, whose lists are of larger things
 )
 
 // unread is the name in Wish.Broken of all that is too many to be read. No session can have it.
@@ -39,12 +40,12 @@ func parts(text string) (n int) {
 }
 
 // tooLarge says why a text is not parsed; nil where it is.
-func tooLarge(text string, most int) error {
+func tooLarge(text string, most, mostParts int) error {
 	if len(text) > most {
 		return fmt.Errorf("has %d bytes: want at most %d", len(text), most)
 	}
-	if n := parts(text); n > maxParts {
-		return fmt.Errorf("has %d values: want at most %d", n, maxParts)
+	if n := parts(text); n > mostParts {
+		return fmt.Errorf("has %d values: want at most %d", n, mostParts)
 	}
 	return nil
 }
@@ -52,7 +53,7 @@ func tooLarge(text string, most int) error {
 // decodeOther reads a key of which there is one; one that is too large is as good as none.
 func decodeOther(keys map[string]string, key string, to any) bool {
 	text, ok := keys[key]
-	return ok && tooLarge(text, maxOtherLen) == nil && json.Unmarshal([]byte(text), to) == nil
+	return ok && tooLarge(text, maxOtherLen, maxParts) == nil && json.Unmarshal([]byte(text), to) == nil
 }
 
 // within are the names of the keys with the prefix that are read, sorted, and how many are not. Where they are too many, sessions

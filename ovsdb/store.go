@@ -226,7 +226,7 @@ func bySeniority(status func(name string) session.Status, a, b string) int {
 }
 
 func readHost(text string, to *session.Host) error {
-	if err := tooLarge(text, maxOtherLen); err != nil {
+	if err := tooLarge(text, maxOtherLen, maxParts); err != nil {
 		return err
 	}
 	decoder := json.NewDecoder(strings.NewReader(text))
@@ -253,7 +253,7 @@ func readGeneration(text string) (uint64, bool) {
 
 // readSession reads a session strictly. With an error, the slot is set where it could be read.
 func readSession(name, text string) (session.Stored, error) {
-	if err := tooLarge(text, maxSessionLen); err != nil {
+	if err := tooLarge(text, maxSessionLen, maxParts); err != nil {
 		return session.Stored{}, err
 	}
 	var in stored
