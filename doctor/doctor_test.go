@@ -140,7 +140,7 @@ func TestChecks(t *testing.T) {
 		{"route", Failure, "IPv4 address", func(s *Snapshot) { co(s).Reason = flows.ReasonNoSource }},
 		{"route", Failure, "no port of a bridge", func(s *Snapshot) { co(s).Reason = flows.ReasonNotOnBridge }},
 		{"neighbor", Warning, "does not answer", func(s *Snapshot) { co(s).Reason = flows.ReasonNoNeighbor }},
-		{"path-mtu", Warning, "does not fit", func(s *Snapshot) { co(s).Reason, co(s).Message = flows.ReasonSnaplenCut, "does not fit" }},
+		{"path-mtu", Warning, "does not fit", func(s *Snapshot) { co(s).Reason, co(s).Cut = flows.ReasonNoNeighbor, "does not fit" }},
 		{"mirror-slots", Warning, "2 of 32", func(s *Snapshot) {
 			for n := range 30 {
 				s.State.Bridges["br0"].Mirrors[string(rune('a'+n))] = &flows.Mirror{}

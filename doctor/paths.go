@@ -107,7 +107,9 @@ func checkPathMTU(s *Snapshot) []Result {
 		switch {
 		case co.Path.MTU == 0 || co.State == session.Failed && co.Reason == flows.ReasonTunnelConflict: // nothing is sent
 			return nil
-		case co.Reason == flows.ReasonPathMTU || co.Reason == flows.ReasonSnaplenCut:
+		case co.Cut != "":
+			r = warning(fmt.Sprintf("collector %s: %s", co.Address, co.Cut), "choose --snaplen auto, or raise the MTU of the underlay")
+		case co.Reason == flows.ReasonPathMTU:
 			r = warning(fmt.Sprintf("collector %s: %s", co.Address, co.Message), "choose --snaplen auto, or raise the MTU of the underlay")
 		default:
 			r = ok(fmt.Sprintf("collector %s takes %d bytes of each frame (%s)", co.Address, co.MaxLen, co.MaxLenWhy))

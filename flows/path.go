@@ -150,6 +150,7 @@ func (pl *planned) judgePath(datapath string, co *CollectorOutcome, exits *exits
 		// More than fits would not only be lost: in userspace it takes production packets with it.
 		co.MaxLen, co.MaxLenWhy = fit, because("cut: ")
 		degraded(ReasonSnaplenCut, "snaplen %s does not fit (frames of up to %d bytes; %s); cut to %d", s.Snaplen, pl.largest, because(""), fit)
+		co.Cut = co.Message
 	}
 	pl.judgeHop(co, degraded)
 }

@@ -62,6 +62,7 @@ type CollectorOutcome struct {
 	Message    string
 	MaxLen     int    // bytes of each frame that are sent, 0: nothing is
 	MaxLenWhy  string // the reason, for people
+	Cut        string // why less is sent than the session wishes, "" where it is not; also where a graver reason is told of
 	tunnel     string // the tunnel port that its copies leave through
 	tunnelPort int
 }

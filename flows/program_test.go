@@ -172,6 +172,22 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// TestCutIsTold: that a snaplen does not fit is known also where a graver reason is told of: who adds a session whose next hop
+// was not asked yet is refused all the same.
+func TestCutIsTold(t *testing.T) {
+	for name, change := range map[string]func(*Path){
+		"all well": func(*Path) {}, "next hop not known": func(p *Path) { p.HasNeighbor = false }, "route held": func(p *Path) { p.Held = true },
+	} {
+		s := stored(1, "one", func(s *session.Session) { s.Snaplen = session.SnaplenOff })
+		p := paths([]session.Stored{s})
+		edit(p, change)
+		out := Build(Input{State: production(), Sessions: []session.Stored{s}, Paths: p}).Outcomes["one"]
+		if cut := out.Collectors[0].Cut; !strings.Contains(cut, "does not fit") {
+			t.Errorf("%s: %q; %s, %s", name, cut, out.Reason, out.Message)
+		}
+	}
+}
+
 // refusedTunnel is a tap bridge with a tunnel port that ovs-vswitchd could not open.
 func refusedTunnel() *Bridge {
 	ours := map[string]string{OwnerKey: "x"}

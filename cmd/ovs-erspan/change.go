@@ -335,8 +335,8 @@ func (h *host) checkPlan(ctx context.Context, w *session.Wish, was []session.Sto
 			faults = append(faults, fmt.Errorf("session %q: %s", name, out.Message))
 		}
 		for _, co := range out.Collectors {
-			if co.Reason == flows.ReasonSnaplenCut {
-				faults = append(faults, fmt.Errorf("session %q: collector %s: %s: choose a smaller --snaplen, or auto", name, co.Address, co.Message))
+			if co.Cut != "" {
+				faults = append(faults, fmt.Errorf("session %q: collector %s: %s: choose a smaller --snaplen, or auto", name, co.Address, co.Cut))
 			}
 		}
 	}
