@@ -40,6 +40,9 @@ const (
 	neighborPoll = 500 * time.Millisecond
 	// boundPoll is how often the counters of sessions that end after so many packets or bytes are looked at.
 	boundPoll = time.Second
+	// alivePoll is how often ovs-vswitchd is asked for a sign of life: one that hangs keeps all its sockets open. The thread
+	// that answers is the one that serves each bridge's OpenFlow.
+	alivePoll = 5 * time.Second
 	// lostPoll is how often the counters of sessions whose copies vanish are looked at.
 	lostPoll = time.Second
 	// askInterval is how often next hops that do not answer are asked for.
@@ -57,7 +60,9 @@ type Connection struct {
 	Controller *Controller
 	// Changed receives when rows or the wish changed, several changes as one. Done is closed when the connection is lost.
 	Changed, Done <-chan struct{}
-	Close         func()
+	// Lost says why the connection was lost, once Done is closed.
+	Lost  func() error
+	Close func()
 }
 
 // FlowWatcher tells of changes of a bridge's flows that have the match or a narrower one, "" for all (package openflow).
@@ -250,7 +255,7 @@ func (s *serving) wait(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.conn.Done:
-			return errors.New("ovsdb-server ended, or closed the connection")
+			return s.conn.Lost()
 		case <-s.conn.Changed:
 			wished, _, err := s.c.DB.Generations()
 			if err != nil {
@@ -299,6 +304,7 @@ const (
 	dueProbe     = "probe"
 	dueBound     = "limit"
 	dueLost      = "lost"
+	dueAlive     = "alive"
 )
 
 func (s *serving) timer() *time.Timer {
@@ -330,6 +336,8 @@ func (s *serving) expire(ctx context.Context) {
 			s.probe(ctx)
 		case dueBound:
 			s.pollBounds(ctx)
+		case dueAlive:
+			s.askAlive(ctx)
 		case dueLost:
 			s.in(lostPoll, dueLost)
 			s.c.CountLost(ctx)
@@ -352,6 +360,16 @@ func (s *serving) probe(ctx context.Context) {
 		} else if time.Since(s.upSince) < probeFor {
 			s.in(probeInterval, dueProbe)
 		}
+	}
+}
+
+// askAlive has a reconcile find out, and tell, what is wrong with an ovs-vswitchd that does not answer.
+func (s *serving) askAlive(ctx context.Context) {
+	s.in(alivePoll, dueAlive)
+	ctx, cancel := context.WithTimeout(ctx, AliveTime)
+	defer cancel()
+	if err := s.c.Vswitchd.Alive(ctx); err != nil {
+		s.look("ovs-vswitchd", true)
 	}
 }
 
@@ -536,6 +554,7 @@ func (s *serving) afterwards(ctx context.Context, result Result) {
 	if s.c.unproven != nil {
 		s.in(jitter(time.Second), dueRetry)
 	}
+	s.in(alivePoll, dueAlive)
 	if slices.ContainsFunc(result.Wish.Sessions, bounded) {
 		s.in(boundPoll, dueBound)
 	}

@@ -72,7 +72,7 @@ func (f *fakeHost) start(t *testing.T) {
 			f.changed, f.done = make(chan struct{}, 1), make(chan struct{})
 			c := &Controller{DB: fakeDB{f}, OpenFlow: fakeFlows{f}, Vswitchd: f, Underlay: f, Now: time.Now, Log: log,
 				Stale: func(error) bool { return false }, PortNotOpen: func(error) bool { return false }}
-			return &Connection{Controller: c, Changed: f.changed, Done: f.done, Close: func() {}}, nil
+			return &Connection{Controller: c, Changed: f.changed, Done: f.done, Lost: func() error { return errors.New("ovsdb-server hangs") }, Close: func() {}}, nil
 		},
 		Flows:         f,
 		WatchUnderlay: func(context.Context) (<-chan struct{}, error) { return make(chan struct{}), nil },

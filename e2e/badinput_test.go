@@ -312,8 +312,8 @@ func badKeys() (keys map[string]string, says map[string]func(message string) []s
 	put("k-list", "[]", says1("array"))
 	put("k-null", "null", says1("slot 0"))
 	put("k-behind", entry("k-behind", 500, nil)+" {}", says1("after its end"))
-	put("k-deep", `{"slot":501,"spec":`+strings.Repeat("[", 1<<20), says1("depth"))
-	put("k-deeper", `{"slot":501,"spec":`+strings.Repeat("[", 1<<20)+strings.Repeat("]", 1<<20)+"}", says1("depth"))
+	put("k-deep", `{"slot":501,"spec":`+strings.Repeat("[", 1<<20), says1("values: want at most"))
+	put("k-deeper", `{"slot":501,"spec":`+strings.Repeat("[", 1<<20)+strings.Repeat("]", 1<<20)+"}", says1("values: want at most"))
 	put("k-unknown", entry("k-unknown", 502, map[string]any{"colour": "red"}), says1("colour"))
 	put("k-unknown-huge", entry("k-unknown-huge", 503, map[string]any{megabytes: 1}), says1("unknown field"))
 	put("k-no-slot", asJSON(map[string]any{"spec": good("k-no-slot")}), says1("slot 0", "want 1.."))
@@ -351,6 +351,10 @@ func TestBadStoreKeys(t *testing.T) {
 			got, there := sessions[name]
 			message := got.Status.Message
 			switch {
+			case !there && len(name) > 300:
+				if more := sessions["(more)"]; !strings.Contains(more.Status.Message, "1 keys ovs-erspan.session.") {
+					t.Errorf("a key of %d bytes is not told of: %q", len(name), more.Status.Message)
+				}
 			case !there:
 				t.Errorf("%.60q is not listed", name)
 			case got.Status.State != "Failed" || got.Status.Reason != "Invalid":

@@ -94,7 +94,7 @@ func TestPatchPortAsSourceIsRefused(t *testing.T) {
 	before, err := s.host.DumpRows(s.ctx)
 	s.must(err)
 	said := s.refused("session", "add", "web", "--bridge", "br0", "--source", "to-int", "--collector", collectorAddr)
-	for _, want := range []string{"--source to-int", "is a patch port", `"br-int"`, "--bridge br-int", "vnet9"} {
+	for _, want := range []string{"--source to-int (sources.ports[0]): is a patch port", `"br-int"`, "--bridge br-int", "vnet9"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("a patch port as a source: refused without %s: %s", want, said)
 		}

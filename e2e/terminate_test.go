@@ -211,7 +211,7 @@ func differInOneField(t *testing.T, version int) {
 	}
 	f.far("session", "add", "tie", "--type", "destination", "--output-port", "o0", "--from", "any", "--session-id", "9", "--erspan-version", of, field, "5")
 	r := f.oeOn(f.host2, lab.Command{}, "session", "add", "tie2", "--type", "destination", "--output-port", "o1", "--from", "192.0.2.50", "--session-id", "9", "--erspan-version", of)
-	if r.code != 2 || !strings.Contains(r.stderr, `"tie"`) || !strings.Contains(r.stderr, "--session-id 9") {
+	if r.code != 2 || !strings.Contains(r.stderr, `"tie"`) || !strings.Contains(r.stderr, "--session-id 9 (erspan.sessionID)") {
 		t.Errorf("a tie: exit %d, %s", r.code, r.stderr)
 	}
 	if version == 0 {

@@ -66,17 +66,19 @@ func TestStateIsTheTruthOfTheWay(t *testing.T) {
 		arrive bool
 		reason string
 		same   bool // the kernel takes the same way
+		// taken is the reason where Open vSwitch takes a route that 3.1 does not, as 3.5 and later do: "" for one that it does.
+		taken string
 	}{
-		{"one next hop", "route add TO via 192.0.2.254", true, "InForce", true},
-		{"the better metric is alive", "route add TO via 192.0.2.254 metric 10; route add TO via " + deadHop + " metric 100", false, "NoNeighbor", false},
-		{"multipath", "route add TO nexthop via 192.0.2.253 nexthop via 192.0.2.254", false, "NoRoute", false},
-		{"a group of next hops", "nexthop add id 1 via 192.0.2.253 dev br-ul; nexthop add id 2 via 192.0.2.254 dev br-ul; nexthop add id 3 group 1/2; route add TO nhid 3", false, "NoRoute", false},
-		{"a next hop object", "nexthop add id 4 via 192.0.2.254 dev br-ul; route add TO nhid 4", true, "InForce", true},
-		{"a source address of the route", "route add TO via 192.0.2.254 src 192.0.2.2", true, "InForce", true},
-		{"IPv4 by an IPv6 next hop", "-6 neigh replace fe80::77 lladdr 02:00:00:00:00:77 dev br-ul; route add TO via inet6 fe80::77 dev br-ul", false, "NoRoute", false},
-		{"a rule before the main table", "rule add to TO table 100; route add TO via 192.0.2.254 table 100; route add TO via " + deadHop, false, "NoNeighbor", false},
-		{"two default routes", "route add default via 192.0.2.254 metric 10; route add default via " + deadHop + " metric 20", false, "NoNeighbor", false},
-		{"a black hole beside a default route", "route flush default; route add 203.0.113.0/24 via 192.0.2.254; route add blackhole TO", true, "InForce", false},
+		{"one next hop", "route add TO via 192.0.2.254", true, "InForce", true, ""},
+		{"the better metric is alive", "route add TO via 192.0.2.254 metric 10; route add TO via " + deadHop + " metric 100", false, "NoNeighbor", false, ""},
+		{"multipath", "route add TO nexthop via 192.0.2.253 nexthop via 192.0.2.254", false, "NoRoute", false, "InForce"},
+		{"a group of next hops", "nexthop add id 1 via 192.0.2.253 dev br-ul; nexthop add id 2 via 192.0.2.254 dev br-ul; nexthop add id 3 group 1/2; route add TO nhid 3", false, "NoRoute", false, "InForce"},
+		{"a next hop object", "nexthop add id 4 via 192.0.2.254 dev br-ul; route add TO nhid 4", true, "InForce", true, ""},
+		{"a source address of the route", "route add TO via 192.0.2.254 src 192.0.2.2", true, "InForce", true, ""},
+		{"IPv4 by an IPv6 next hop", "-6 neigh replace fe80::77 lladdr 02:00:00:00:00:77 dev br-ul; route add TO via inet6 fe80::77 dev br-ul", false, "NoRoute", false, "LinkLocalSource"},
+		{"a rule before the main table", "rule add to TO table 100; route add TO via 192.0.2.254 table 100; route add TO via " + deadHop, false, "NoNeighbor", false, ""},
+		{"two default routes", "route add default via 192.0.2.254 metric 10; route add default via " + deadHop + " metric 20", false, "NoNeighbor", false, ""},
+		{"a black hole beside a default route", "route flush default; route add 203.0.113.0/24 via 192.0.2.254; route add blackhole TO", true, "InForce", false, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := *s
@@ -87,6 +89,10 @@ func TestStateIsTheTruthOfTheWay(t *testing.T) {
 				s.must(err)
 			}
 			way := s.settledLookup(to)
+			sure := true
+			if tt.taken != "" && strings.Contains(way, "dev ") {
+				tt.arrive, tt.reason, sure = tt.taken == "InForce", tt.taken, false // of several ways the kernel may take another
+			}
 			r := s.oe("session", "add", "far", "--bridge", "br0", "--source", "vnet0", "--collector", to)
 			if want := map[bool]int{true: 0, false: 3}[tt.arrive]; r.code != want {
 				t.Errorf("add: exit %d, want %d: %s%s", r.code, want, r.stdout, r.stderr)
@@ -103,7 +109,7 @@ func TestStateIsTheTruthOfTheWay(t *testing.T) {
 			if (state == "Active") != tt.arrive || reason != tt.reason || (len(copies) > 0) != tt.arrive {
 				t.Errorf("%d copies arrived, and the session is %s (%s), want %s; Open vSwitch's way: %s", len(copies), state, reason, tt.reason, way)
 			}
-			if r := s.oe("doctor", "far"); strings.Contains(r.stdout, "what the kernel sends goes") == tt.same {
+			if r := s.oe("doctor", "far"); sure && strings.Contains(r.stdout, "what the kernel sends goes") == tt.same {
 				t.Errorf("doctor says of the two ways, which are %s and the kernel's:\n%s", way, r.stdout)
 			}
 			for _, row := range copies {
@@ -407,9 +413,31 @@ func TestMarkedPacketsAreCopied(t *testing.T) {
 	trace, err := s.host.Appctl(s.ctx, "ofproto/trace", "br0", "in_port=vnet1,icmp,nw_src="+addrB+",nw_dst="+addrA)
 	s.must(err)
 	actions := trace[strings.LastIndex(trace, "Datapath actions: "):]
-	first, last := strings.Index(actions, "set(skb_mark(0x5)),"), strings.LastIndex(actions, "set(skb_mark(0x5)),")
-	if between := actions[max(first, 0):max(last, 0)]; !strings.Contains(between, "set(skb_mark(0))") || strings.Contains(actions[max(last, 0):], "skb_mark(0)") {
+	// Newer releases change it in a clone alone, where there is nothing to put back.
+	outside := withoutClones(actions)
+	last := strings.LastIndex(outside, "set(skb_mark(0x5)),")
+	if !strings.Contains(actions, "set(skb_mark(0))") || last < 0 || strings.Contains(outside[last:], "skb_mark(0)") {
 		t.Errorf("production's mark is not put back behind the copy: %s", actions)
+	}
+}
+
+// withoutClones is actions of the datapath without what they do to clones of the packet.
+func withoutClones(actions string) string {
+	for {
+		begin := strings.Index(actions, "clone(")
+		if begin < 0 {
+			return actions
+		}
+		end := begin + len("clone(")
+		for depth := 1; depth > 0 && end < len(actions); end++ {
+			switch actions[end] {
+			case '(':
+				depth++
+			case ')':
+				depth--
+			}
+		}
+		actions = actions[:begin] + actions[end:]
 	}
 }
 

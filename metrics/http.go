@@ -15,12 +15,13 @@ import (
 func (m *Metrics) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", &scrapes{handler: promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}), now: m.now})
-	mux.HandleFunc("/healthz", answer(m.Stuck))
-	mux.HandleFunc("/readyz", answer(m.NotReady))
+	// To start the daemon anew makes nothing of Open vSwitch's better: /healthz names it, and stays 200.
+	mux.HandleFunc("/healthz", answer(m.Stuck, m.NotReady))
+	mux.HandleFunc("/readyz", answer(m.NotReady, nil))
 	return mux
 }
 
-func answer(trouble func() string) http.HandlerFunc {
+func answer(trouble, besides func() string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		if text := trouble(); text != "" {
@@ -28,7 +29,13 @@ func answer(trouble func() string) http.HandlerFunc {
 			fmt.Fprintln(w, text)
 			return
 		}
-		fmt.Fprintln(w, "ok")
+		text := "ok"
+		if besides != nil {
+			if why := besides(); why != "" {
+				text = "ok: the daemon lives; not ready: " + why
+			}
+		}
+		fmt.Fprintln(w, text)
 	}
 }
 

@@ -134,8 +134,8 @@ func TestMetrics(t *testing.T) {
 	if code, body := get(t, m, "/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "ovs-vswitchd is not running") {
 		t.Errorf("without ovs-vswitchd /readyz is %d, %q", code, body)
 	}
-	if code, _ := get(t, m, "/healthz"); code != http.StatusOK {
-		t.Errorf("without ovs-vswitchd /healthz is %d", code)
+	if code, body := get(t, m, "/healthz"); code != http.StatusOK || !strings.Contains(body, "not ready: ovs-vswitchd is not running") {
+		t.Errorf("without ovs-vswitchd /healthz is %d, %q", code, body)
 	}
 
 	// The session is removed, and its metrics with it.

@@ -129,3 +129,18 @@ var nativeActions = []string{
 	"check_pkt_larger(1518)->NXM_NX_REG5[0],goto_table:51", "check_pkt_larger(65535)->NXM_NX_REG0[31],output:2",
 	"move:NXOXM_ET_ERSPAN_HWID[]->NXM_NX_REG1[0..5],move:NXOXM_ET_ERSPAN_DIR[]->NXM_NX_REG2[0],move:NXOXM_ET_ERSPAN_IDX[]->NXM_NX_REG3[0..19],resubmit(,41)",
 }
+
+// nativeMatches are matches that the native connection must know, in canonical text.
+var nativeMatches = []string{
+	"", "in_port=3", "reg0=0x1", "reg7=0", "reg3=0x10/0xf0", "tun_id=0x64", "tun_id=0x64/0x3ff", "tun_src=192.0.2.1", "tun_src=192.0.2.0/24",
+	"tun_ipv6_src=2001:db8::1", "tun_dst=192.0.2.1", "tun_ipv6_dst=2001:db8::1", "tun_erspan_ver=1", "tun_erspan_ver=2",
+	"dl_vlan=10", "dl_vlan=10,dl_vlan_pcp=3", "vlan_tci=0x1000/0x1000", "tcp,reg0=0x1,vlan_tci=0x1000/0x1000,tp_dst=1", "in_port=3,dl_vlan=4094", "dl_src=50:54:00:00:00:05", "dl_dst=01:00:00:00:00:00/01:00:00:00:00:00",
+	"dl_type=0x88cc", "dl_type=0x0801", "ip", "ipv6", "arp", "rarp", "icmp", "icmp6", "tcp", "udp", "sctp", "tcp6", "udp6", "sctp6",
+	"recirc_id=0,in_port=3", "recirc_id=0,reg0=0x1,in_port=3", "recirc_id=0", "ip,nw_frag=later", "ipv6,nw_frag=not_later", "udp,reg0=0x1,nw_frag=not_later,tp_dst=5000",
+	"udp6,reg0=0x1,ipv6_src=2001:db8::1,nw_ttl=3,nw_frag=yes,tp_dst=5000", "icmp,nw_frag=first,icmp_type=8", "ip,nw_frag=no",
+	"ip,nw_proto=47", "ip,nw_src=192.0.2.1,nw_proto=47", "ipv6,ipv6_dst=2001:db8::/32,nw_proto=47", "ip,nw_src=10.0.0.1/255.0.0.255",
+	"ipv6,ipv6_src=2001::1/ffff::ffff", "ip,nw_dst=10.0.0.0/8", "tcp,nw_src=192.0.2.66,tp_dst=443", "tcp,tp_src=0x10/0xfff0",
+	"udp6,tp_src=53,tp_dst=1024", "sctp,tp_dst=5060", "icmp,icmp_type=3,icmp_code=1", "icmp,icmp_type=8", "icmp6,icmp_type=135",
+	"icmp6,icmp_type=135,nd_target=2001:db8::9", "icmp6,ipv6_src=2001:db8::1,icmp_type=135", "arp,arp_spa=192.0.2.1,arp_op=1",
+	"arp,arp_tpa=192.0.2.0/24", "ip,nw_tos=184", "ip,nw_ecn=1", "ip,nw_ttl=64", "tcp,reg0=0x2,in_port=1,dl_vlan=5,nw_src=192.0.2.1,nw_dst=192.0.2.2,tp_src=1,tp_dst=2",
+}

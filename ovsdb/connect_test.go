@@ -223,6 +223,34 @@ func TestHungServer(t *testing.T) {
 	<-db.Done()
 }
 
+// TestEcho: a connection that is kept asks for signs of life. While ovsdb-server gives them it lasts; one that hangs, and has
+// nothing to tell anyway, ends it.
+func TestEcho(t *testing.T) {
+	s := ovsdbtest.Start(t)
+	const interval = 500 * time.Millisecond
+	began := time.Now()
+	db, err := ovsdb.Open(t.Context(), ovsdb.Options{RunDir: s.RunDir, Echo: interval})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	select { // several echoes are answered, each in time
+	case <-db.Done():
+		t.Fatalf("ended after %s: %v", time.Since(began), db.Lost())
+	case <-time.After(4 * interval):
+	}
+	if err := db.Lost(); err != nil {
+		t.Errorf("while it lasts: %v", err)
+	}
+	s.SignalDatabase(syscall.SIGSTOP)
+	select {
+	case <-db.Done():
+		wantError(t, db.Lost(), ovsdb.ErrDisconnected, "ovsdb-server hangs", "no answer to an echo")
+	case <-time.After(time.Minute):
+		t.Error("a hung ovsdb-server was not noticed")
+	}
+}
+
 func TestCancelledBeforeIsNothingDone(t *testing.T) {
 	s := ovsdbtest.Start(t)
 	s.Vsctl("add-br", "br0")

@@ -92,6 +92,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		d.Close()
 		return nil, fmt.Errorf("%s: %w", d.socket, d.explain(ctx, err))
 	}
+	if o.Echo > 0 {
+		go d.echo(o.Echo)
+	}
 	return d, nil
 }
 

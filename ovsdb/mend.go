@@ -2,7 +2,6 @@ package ovsdb
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -72,7 +71,7 @@ func (p places) mend(now time.Time) (*transaction, *session.Restored, error) {
 
 func readRestored(keys map[string]string) *session.Restored {
 	var r session.Restored
-	if json.Unmarshal([]byte(keys[restoredKey]), &r) != nil {
+	if !decodeOther(keys, restoredKey, &r) {
 		return nil
 	}
 	return &r

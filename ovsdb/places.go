@@ -32,7 +32,7 @@ func isStoreKey(key string) bool { return strings.HasPrefix(key, storePrefix) }
 // isWishKey tells the keys that must not be lost, and of which our tap bridges have a copy, from those that the next report
 // brings back.
 func isWishKey(key string) bool {
-	return key == generationKey || key == hostKey || key == deliveredKey || strings.HasPrefix(key, sessionPrefix)
+	return key == generationKey || key == hostKey || key == deliveredKey || strings.HasPrefix(key, endedPrefix) || strings.HasPrefix(key, sessionPrefix)
 }
 
 // wishes tells whether keys wish for anything.

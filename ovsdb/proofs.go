@@ -2,7 +2,6 @@ package ovsdb
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -24,7 +23,7 @@ func (d *DB) Proofs() (map[string]flows.Proof, error) {
 
 func readProofs(keys map[string]string) map[string]flows.Proof {
 	var proofs map[string]flows.Proof
-	if json.Unmarshal([]byte(keys[proofsKey]), &proofs) != nil || proofs == nil {
+	if !decodeOther(keys, proofsKey, &proofs) || proofs == nil {
 		proofs = map[string]flows.Proof{}
 	}
 	return proofs

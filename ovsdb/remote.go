@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ovn-kubernetes/libovsdb/client"
 
@@ -26,6 +27,8 @@ type Options struct {
 	Remote string
 	// PrivateKey, Certificate and CACert are files in PEM, for ssl.
 	PrivateKey, Certificate, CACert string
+	// Echo is how often ovsdb-server is asked for a sign of life (EchoInterval); 0: never, for who bounds each call anyway.
+	Echo time.Duration
 }
 
 // Check tells, without connecting, what is wrong with the options.

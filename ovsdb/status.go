@@ -60,7 +60,7 @@ func ofFirst(e session.Effective, c session.CollectorStatus) session.Effective {
 // readStatus is false for one that cannot be read. It reads what older versions wrote, too, which is whole.
 func readStatus(text string) (session.Status, bool) {
 	var in storedStatus
-	if json.Unmarshal([]byte(text), &in) != nil {
+	if tooLarge(text, maxStatusLen, maxStatusParts) != nil || json.Unmarshal([]byte(text), &in) != nil {
 		return session.Status{}, false
 	}
 	s := in.Status

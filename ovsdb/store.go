@@ -29,6 +29,7 @@ const (
 	hostKey       = "ovs-erspan.host"       // a session.Host
 	generationKey = "ovs-erspan.generation" // decimal; every Update that writes adds 1
 	inForceKey    = "ovs-erspan.in-force"   // decimal; the generation that was last reconciled
+	endedPrefix   = "ovs-erspan.ended."     // + name: the session.Used of one that reached its limit
 	deliveredKey  = "ovs-erspan.delivered"  // list of the production bridges that may have flows of ours
 )
 
@@ -105,12 +106,10 @@ func readWish(externalIDs map[string]string, reader *memoReader) session.Wish {
 // readStatuses leaves out what cannot be read, which is as good as none: the next Report writes it anew.
 func readStatuses(externalIDs map[string]string, reader *memoReader) map[string]session.Status {
 	all := make(map[string]session.Status)
-	for key, text := range externalIDs {
-		name, is := strings.CutPrefix(key, statusPrefix)
-		if !is {
-			continue
-		}
-		if status, ok := reader.status(key, text); ok {
+	names, _ := within(externalIDs, statusPrefix)
+	for _, name := range names {
+		key := statusPrefix + name
+		if status, ok := reader.status(key, externalIDs[key]); ok {
 			all[name] = status
 		}
 	}
@@ -128,7 +127,11 @@ func readSessions(externalIDs map[string]string, reader *memoReader, status func
 	}
 	// A slot goes first to whom it belongs by an entry that can be read: one that cannot must harm no other.
 	var slotsOfBroken []session.Stored
-	names := sessionNames(externalIDs)
+	names, more := within(externalIDs, sessionPrefix)
+	if more > 0 {
+		wish.Broken[unread] = fmt.Errorf("%d keys %s… of the session store are not read: at most %d sessions of %d bytes in all are, with names of at most %d; see who writes them (ovs-vsctl find queue external_ids:%s=%s)",
+			more, sessionPrefix, maxSessions, maxStoreLen, session.MaxNameLen, flows.OwnerKey, storeMark)
+	}
 	owners := make(map[uint32][]string, len(names))
 	wish.Sessions = slices.Grow(wish.Sessions, len(names))
 	for _, name := range names {
@@ -164,8 +167,10 @@ func readSessions(externalIDs map[string]string, reader *memoReader, status func
 		if !s.Bounded() {
 			continue
 		}
-		if used := status(s.Name).Used; used != nil && used.Round == s.Round {
-			s.Used = *used
+		for _, used := range []*session.Used{status(s.Name).Used, endedOf(externalIDs, s.Name)} {
+			if used != nil && used.Round == s.Round && used.Packets >= s.Used.Packets && used.Bytes >= s.Used.Bytes {
+				s.Used = *used
+			}
 		}
 	}
 	for _, s := range slotsOfBroken {
@@ -186,18 +191,6 @@ func readSessions(externalIDs map[string]string, reader *memoReader, status func
 	// Who waits for a generation to be in force must not be told so by one that is older.
 	wish.Generation = max(wish.Generation, wish.InForce)
 	return wish, taken
-}
-
-// sessionNames are the names of the sessions that have a key in the store, sorted.
-func sessionNames(externalIDs map[string]string) []string {
-	var names []string
-	for key := range externalIDs {
-		if name, ok := strings.CutPrefix(key, sessionPrefix); ok {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
 }
 
 // conflicts are the faults of sessions that cannot stand beside others. Commands let none in.
@@ -233,6 +226,9 @@ func bySeniority(status func(name string) session.Status, a, b string) int {
 }
 
 func readHost(text string, to *session.Host) error {
+	if err := tooLarge(text, maxOtherLen, maxParts); err != nil {
+		return err
+	}
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.DisallowUnknownFields()
 	var h session.Host
@@ -257,8 +253,8 @@ func readGeneration(text string) (uint64, bool) {
 
 // readSession reads a session strictly. With an error, the slot is set where it could be read.
 func readSession(name, text string) (session.Stored, error) {
-	if len(text) > session.MaxFileLen {
-		return session.Stored{}, fmt.Errorf("has %d bytes: want at most %d", len(text), session.MaxFileLen)
+	if err := tooLarge(text, maxSessionLen, maxParts); err != nil {
+		return session.Stored{}, err
 	}
 	var in stored
 	decoder := json.NewDecoder(strings.NewReader(text))
@@ -429,7 +425,7 @@ func newEdit(before map[string]string, memo *memo, change func(*session.Wish) er
 		e.put[hostKey] = text
 	}
 	for name := range broken {
-		if wish.Broken[name] == nil && !kept[name] && name != brokenGeneration && name != session.HostName {
+		if wish.Broken[name] == nil && !kept[name] && name != brokenGeneration && name != session.HostName && name != unread {
 			e.remove = append(e.remove, sessionPrefix+name)
 		}
 	}
@@ -458,7 +454,7 @@ func newEdit(before map[string]string, memo *memo, change func(*session.Wish) er
 
 // readDelivered reads the production bridges that may have flows of ours. A list that cannot be read is as good as none.
 func readDelivered(externalIDs map[string]string) (bridges []string) {
-	if json.Unmarshal([]byte(externalIDs[deliveredKey]), &bridges) != nil {
+	if !decodeOther(externalIDs, deliveredKey, &bridges) {
 		return nil
 	}
 	return bridges
@@ -618,6 +614,9 @@ func (d *DB) report(p places, inForce uint64, status map[string]session.Status) 
 		}
 		after[statusPrefix+name] = text
 	}
+	if err := noteEnded(after, status); err != nil {
+		return nil, err
+	}
 	if n, _ := readGeneration(before[generationKey]); before[deliveredKey] != "" && n == inForce {
 		// All is in force, so that flows are where sessions deliver, and nowhere else.
 		reader := d.memo.begin()
@@ -674,7 +673,7 @@ func sameButForReports(before, after model.Model) bool {
 }
 
 func isReportKey(key string) bool {
-	return key == inForceKey || key == proofsKey || key == deliveredKey || key == restoredKey || strings.HasPrefix(key, statusPrefix)
+	return key == inForceKey || key == proofsKey || key == deliveredKey || key == restoredKey || strings.HasPrefix(key, statusPrefix) || strings.HasPrefix(key, endedPrefix)
 }
 
 // sameKeys reports whether two maps have the same of the keys that count.

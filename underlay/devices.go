@@ -5,7 +5,6 @@ import (
 	"net"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
 )
@@ -13,7 +12,7 @@ import (
 // Devices are the network devices of the namespace by name, each with the reason, if there is one, why a bridge must not
 // take it: a device on a bridge is no longer the host's.
 func Devices() (map[string]flows.Device, error) {
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	handle, err := newHandle()
 	if err != nil {
 		return nil, fmt.Errorf("netlink: %w", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/google/nftables"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,7 +56,7 @@ func (c isolationChanges) empty() bool { return len(c.add)+len(c.remove) == 0 &&
 // changes looks at what is there. A device that is not there needs nothing.
 func (i isolation) changes(conn *nftables.Conn, devices []string) (c isolationChanges, err error) {
 	indices := map[string]int{}
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	handle, err := newHandle()
 	if err != nil {
 		return c, fmt.Errorf("netlink: %w", err)
 	}

@@ -47,7 +47,7 @@ func findAll(keys []flows.PathKey, find func(query, flows.PathKey) (flows.Path, 
 	if len(keys) == 0 {
 		return paths, nil
 	}
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	handle, err := newHandle()
 	if err != nil {
 		return nil, fmt.Errorf("netlink: %w", err)
 	}
@@ -73,7 +73,7 @@ func findAll(keys []flows.PathKey, find func(query, flows.PathKey) (flows.Path, 
 
 // LocalAddresses are all addresses of this host, sorted.
 func LocalAddresses() ([]netip.Addr, error) {
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	handle, err := newHandle()
 	if err != nil {
 		return nil, fmt.Errorf("netlink: %w", err)
 	}
@@ -292,7 +292,7 @@ func byAddress(all []netlink.Neigh) map[netip.Addr]netlink.Neigh {
 // packet, and no packet. Whoever watches the device, as Open vSwitch's native tunnels do, learns from the answer.
 // It returns at once.
 func Prime(path flows.Path) error {
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	handle, err := newHandle()
 	if err != nil {
 		return fmt.Errorf("netlink: %w", err)
 	}

@@ -18,7 +18,7 @@ const vethMTU = 65535
 // Veths are those of the pairs that are there. The Out of one that does not work is empty. Others holds, by name, the kind
 // of each device that has a name of the pairs and is none.
 func Veths(known []flows.Veth) (veths []flows.Veth, others map[string]string, err error) {
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	handle, err := newHandle()
 	if err != nil {
 		return nil, nil, fmt.Errorf("netlink: %w", err)
 	}
@@ -68,7 +68,7 @@ func AddVeth(v flows.Veth) error {
 }
 
 func addVeth(v flows.Veth) error {
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	handle, err := newHandle()
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func withFeatures(device string, do func(e *ethtool.Ethtool, is map[string]bool)
 
 // DeleteVeth removes a pair of devices of ours. One that is gone is well.
 func DeleteVeth(v flows.Veth) error {
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	handle, err := newHandle()
 	if err != nil {
 		return fmt.Errorf("netlink: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/unixsocket"
@@ -76,6 +78,39 @@ func (c *Client) Call(ctx context.Context, command string, args ...string) (stri
 type connection struct {
 	net.Conn
 	answers *json.Decoder
+	left    *io.LimitedReader // bounds one answer
+}
+
+// maxAnswer bounds an answer: the megaflows of a busy host take some ten megabytes. Who answers without end takes no memory.
+const maxAnswer = 32 << 20
+
+func newConnection(conn net.Conn) *connection {
+	left := &io.LimitedReader{R: conn, N: maxAnswer}
+	return &connection{conn, json.NewDecoder(left), left}
+}
+
+// silence is an ovs-vswitchd that did not answer in time.
+type silence struct {
+	command string
+	cause   error
+}
+
+func (s *silence) Error() string { return "ovs-vswitchd does not answer (" + s.command + ")" }
+func (s *silence) Unwrap() error { return s.cause }
+
+// fault says what is wrong with a call that came to nothing.
+func (c *connection) fault(ctx context.Context, command string, err error) error {
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return &silence{command, ctx.Err()}
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: %w", command, ctx.Err())
+	case c.left.N <= 0:
+		return fmt.Errorf("%s: the answer has more than %d bytes: that is no ovs-vswitchd", command, maxAnswer)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("%s: ovs-vswitchd ended before it answered: %w", command, err)
+	}
+	return fmt.Errorf("%s: %w", command, err)
 }
 
 // dial connects to the control socket: the one that was named, or the one that was found last, or that is found now.
@@ -104,8 +139,8 @@ func (c *Client) dial(ctx context.Context) (*connection, error) {
 
 func (c *Client) connect(ctx context.Context, path string) (*connection, error) {
 	conn, err := unixsocket.Dial(ctx, path)
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("ovs-vswitchd was not asked in time: %w", ctx.Err())
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return nil, &silence{"connect to " + path, ctx.Err()}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ovs-vswitchd is not running (%w)", err)
@@ -117,7 +152,7 @@ func (c *Client) connect(ctx context.Context, path string) (*connection, error) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.found, c.pid, c.since = path, unixsocket.Peer(conn), since
-	return &connection{conn, json.NewDecoder(conn)}, nil
+	return newConnection(conn), nil
 }
 
 // Process is the number of the process that answered last; 0 where it cannot be seen from here.
@@ -143,14 +178,15 @@ func (c *connection) call(ctx context.Context, command string, args ...string) (
 	}
 	request := map[string]any{"id": 0, "method": command, "params": args}
 	if err := json.NewEncoder(c).Encode(request); err != nil {
-		return "", fmt.Errorf("%s: %w", command, errors.Join(ctx.Err(), err))
+		return "", c.fault(ctx, command, err)
 	}
+	c.left.N = maxAnswer
 	var reply struct {
 		Result *string
 		Error  *string
 	}
 	if err := c.answers.Decode(&reply); err != nil {
-		return "", fmt.Errorf("%s: %w", command, errors.Join(ctx.Err(), err))
+		return "", c.fault(ctx, command, err)
 	}
 	if reply.Error != nil {
 		return "", fmt.Errorf("%s: %s", command, strings.TrimSpace(*reply.Error))

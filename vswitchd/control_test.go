@@ -169,3 +169,53 @@ func TestWaitRevalidated(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestEndlessAnswer: who answers without end takes neither memory nor time without end.
+func TestEndlessAnswer(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "any.ctl")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				chunk := []byte(strings.Repeat("x", 1<<20))
+				_, err := conn.Write([]byte(`{"id":0,"error":null,"result":"`))
+				for err == nil {
+					_, err = conn.Write(chunk)
+				}
+			}()
+		}
+	}()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err = vswitchd.Open(vswitchd.Options{RunDir: dir, Control: path}).Call(ctx, "version")
+	runtime.ReadMemStats(&after)
+	if err == nil || !strings.Contains(err.Error(), "more than") || ctx.Err() != nil {
+		t.Errorf("an endless answer: %v", err)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 200<<20 {
+		t.Errorf("it took %d MB of memory", took>>20)
+	}
+}
+
+// TestSilence: who does not answer in time is named, in words for people, and the error is still the context's.
+func TestSilence(t *testing.T) {
+	c := serve(t, func(request) map[string]any { return nil })
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := c.Call(ctx, "version")
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "ovs-vswitchd does not answer") || strings.Contains(err.Error(), "deadline") {
+		t.Errorf("of one that is silent: %v", err)
+	}
+}

@@ -2,7 +2,6 @@ package vswitchd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -181,7 +180,7 @@ func connectAll(ctx context.Context, paths []string, server int, bridges []strin
 			continue
 		}
 		defer conn.Close()
-		conns[i] = &connection{conn, json.NewDecoder(conn)}
+		conns[i] = newConnection(conn)
 		all[i].pid = unixsocket.Peer(conn)
 		all[i].said = fmt.Sprintf("of process %d, which serves no bridge", all[i].pid)
 	}

@@ -57,6 +57,10 @@ func (h *host) make(ctx context.Context, e edit) (map[string]session.Status, err
 		touched, err := change(w)
 		stops = len(touched) == 0 && !e.ofHost
 		stopped = noLonger(was, w.Sessions)
+		if err == nil && !stops && !e.noWait {
+			// What cannot be put in force then is not stored. What stops is: a daemon may see to it.
+			err = refuse(checkLock(h.app.rundir))
+		}
 		return touched, err
 	}
 	generation, err := h.store(ctx, e)

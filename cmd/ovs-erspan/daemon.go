@@ -133,14 +133,16 @@ func (d *daemon) connect(ctx context.Context) (*controller.Connection, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.app.timeout)
 	defer cancel()
-	db, err := ovsdb.Open(ctx, d.app.database())
+	options := d.app.database()
+	options.Echo = ovsdb.EchoInterval
+	db, err := ovsdb.Open(ctx, options)
 	if err != nil {
 		return nil, err
 	}
 	d.db.Store(db)
 	c := newController(db, d.ofc, d.ctl)
 	c.Log, c.Ledger = d.log, d.lost
-	return &controller.Connection{Controller: c, Changed: db.Changed(), Done: db.Done(), Close: db.Close}, nil
+	return &controller.Connection{Controller: c, Changed: db.Changed(), Done: db.Done(), Lost: db.Lost, Close: db.Close}, nil
 }
 
 func (d *daemon) setLock(l *lock) {
@@ -190,7 +192,13 @@ func (d *daemon) live(ctx context.Context, end context.CancelCauseFunc) {
 		}
 		d.mu.Lock()
 		d.write()
+		lost := d.lock != nil && !d.lock.holds()
 		d.mu.Unlock()
+		if db := d.db.Load(); lost && db != nil {
+			// Whoever comes now would take a lock of its own. The loop connects anew, and asks for the lock before.
+			d.log.Warn("somebody removed the lock's file: this daemon asks for the lock again", "file", lockName)
+			db.Close()
+		}
 		select {
 		case <-ctx.Done():
 			return

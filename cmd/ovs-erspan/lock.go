@@ -49,6 +49,15 @@ func tryLock(rundir string) (*lock, error) {
 	}
 }
 
+// checkLock tells whether the lock could be had, were it not another's.
+func checkLock(rundir string) error {
+	f, err := openLock(filepath.Join(rundir, lockName), os.O_RDWR|os.O_CREATE)
+	if err == nil {
+		f.Close()
+	}
+	return err
+}
+
 // openLock opens the lock's file. Open vSwitch's run directory may be another user's (Red Hat), or writable by others: what
 // they put there in the file's place must neither be followed nor emptied, nor keep us from reconciling by being locked.
 func openLock(path string, flags int) (*os.File, error) {
