@@ -176,7 +176,7 @@ func TestDeliveryBridgeWithoutSocket(t *testing.T) {
 				s.must(err)
 				defer l.Close()
 			}
-			patience := []string{"--timeout", "3s"}
+			patience := []string{"--timeout", "8s"}
 			s.ok(append([]string{"session", "add", "two", "--bridge", "br0", "--source", "vnet1", "--collector", collectorAddr, "--match", "icmp"}, patience...)...)
 			want := map[string]string{"one": "Active, InForce", "two": "Active, InForce", "sick": "Pending, BridgeUnreachable"}
 			got, r := s.states()
