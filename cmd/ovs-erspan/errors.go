@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,6 +31,15 @@ func (e *codedError) Unwrap() error { return e.err }
 
 // refuse marks an error as a refusal: nothing was changed.
 func refuse(err error) error { return withCode(exitRefused, err) }
+
+// judged marks what a check of a change has found: a refusal, but not where it ran out of time and has found nothing. Nothing
+// was changed either way.
+func judged(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return withCode(exitFailed, fmt.Errorf("nothing was changed, as it could not be checked: %w", err))
+	}
+	return refuse(err)
+}
 
 func withCode(code int, err error) error {
 	if err == nil {

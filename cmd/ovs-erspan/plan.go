@@ -53,7 +53,7 @@ func (h *host) dryRun(ctx context.Context, e edit) error {
 			return err
 		}
 		if err := h.check(ctx, w, was, touched, e); err != nil {
-			return refuse(err)
+			return judged(err)
 		}
 		sessions = withSlots(w.Sessions)
 		return stop // Update writes nothing then
