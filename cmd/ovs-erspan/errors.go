@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/ovs-erspan/ovs-erspan/session"
@@ -161,28 +160,9 @@ const longestLine = 4000
 
 // oneLine is what an error says, without what would break the line, disguise what stands on it or reach the terminal.
 func oneLine(err error) string {
-	text := printable(strings.Join(strings.Fields(err.Error()), " "))
+	text := session.Safe(strings.Join(strings.Fields(err.Error()), " "))
 	if len(text) > longestLine {
 		text = strings.ToValidUTF8(text[:longestLine], "") + "…"
 	}
 	return text
-}
-
-// printable escapes what a terminal would act on, as in Go's strings: a name that somebody wrote into the store by hand,
-// or an error that repeats it.
-func printable(text string) string {
-	text = strings.ToValidUTF8(text, "\ufffd")
-	if strings.IndexFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) < 0 {
-		return text
-	}
-	var b strings.Builder
-	for _, r := range text {
-		if strconv.IsPrint(r) {
-			b.WriteRune(r)
-			continue
-		}
-		quoted := strconv.QuoteRune(r)
-		b.WriteString(quoted[1 : len(quoted)-1])
-	}
-	return b.String()
 }
