@@ -75,7 +75,6 @@ var vanishing = map[string]struct {
 // copies lost only where there is no route or no neighbour.
 func TestLost(t *testing.T) {
 	t.Parallel()
-	t.Parallel()
 	if lab.Datapath() == lab.Kernel {
 		t.Skip("the kernel's datapath sends through the kernel's own devices")
 	}

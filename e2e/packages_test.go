@@ -211,9 +211,7 @@ func startAsUnit(t *testing.T, program, unit string) {
 	s.must(s.host.WaitReady(s.ctx))
 	expect("STATUS=in force")
 	s.appctl("tnl/neigh/flush")
-	was := binary
-	binary = program
-	defer func() { binary = was }()
+	s.binary = program
 	s.add("one", "--source", "vnet0") // it needs a next hop resolved: that is what CAP_NET_ADMIN is for
 	s.copies(1)
 	s.must(p.Stop(s.ctx))

@@ -24,6 +24,7 @@ type scene struct {
 	host      *lab.Host
 	a, b      *lab.Node
 	collector *lab.Node
+	binary    string // that oe runs
 }
 
 const (
@@ -85,7 +86,7 @@ func newLab(t testing.TB) *scene {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &scene{t: t, ctx: ctx, lab: l}
+	s := &scene{t: t, ctx: ctx, lab: l, binary: binary}
 	t.Cleanup(func() {
 		if t.Failed() && s.host != nil {
 			t.Logf("ovs-vswitchd's log:\n%s", tail(s.host.Log(), 40))
@@ -127,7 +128,7 @@ func (s *scene) oe(args ...string) result {
 
 func (s *scene) oeOn(h *lab.Host, c lab.Command, args ...string) result {
 	s.t.Helper()
-	c.Args = append([]string{binary}, args...)
+	c.Args = append([]string{s.binary}, args...)
 	c.Env = append(c.Env, "GORACE=atexit_sleep_ms=10") // the race detector's default is a second for each command
 	stdout, stderr, err := h.Run(s.ctx, c)
 	var exit *exec.ExitError

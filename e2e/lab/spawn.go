@@ -364,6 +364,22 @@ func (b *buffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
+// ReadFrom keeps io.Copy from a buffer of 32 kB for each output of each process, which are thousands.
+func (b *buffer) ReadFrom(r io.Reader) (total int64, err error) {
+	some := make([]byte, 2048)
+	for {
+		n, err := r.Read(some)
+		_, _ = b.Write(some[:n])
+		total += int64(n)
+		if errors.Is(err, io.EOF) {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
 func (b *buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
