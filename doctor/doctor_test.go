@@ -268,6 +268,17 @@ func TestNothingIsConcluded(t *testing.T) {
 	}
 }
 
+// TestAdviceIsHarmless: a key that somebody wrote into the store by hand stands in a command that is pasted as one word.
+func TestAdviceIsHarmless(t *testing.T) {
+	s := healthy()
+	s.Broken = map[string]string{"$(touch pwned); x": "slot 0"}
+	for _, r := range Examine(s) {
+		if r.ID == "store" && r.Level == Failure && !strings.HasSuffix(r.Do, ` session remove '$(touch pwned); x'`) {
+			t.Errorf("the advice is %s", r.Do)
+		}
+	}
+}
+
 func TestWorst(t *testing.T) {
 	if got := Worst([]Result{ok(""), skipped(""), warning("", "")}); got != Warning {
 		t.Error(got)

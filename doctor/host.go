@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
+	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
 func checkDatabase(s *Snapshot) []Result {
@@ -101,7 +102,7 @@ func checkKnownBugs(s *Snapshot) []Result {
 
 func checkStore(s *Snapshot) (results []Result) {
 	for _, name := range slices.Sorted(maps.Keys(s.Broken)) {
-		results = append(results, failure("cannot be read from the store: "+s.Broken[name], "write it again with 'ovs-erspan apply', or remove it with 'ovs-erspan session remove "+name+"'").of(name))
+		results = append(results, failure("cannot be read from the store: "+s.Broken[name], "write it again with 'ovs-erspan apply', or remove it with: ovs-erspan session remove "+session.ShellWord(name)).of(name))
 	}
 	if r := s.Restored; r != nil {
 		results = append(results, warning(fmt.Sprintf("at %s the store was gone, deleted by somebody, and was restored from %s", r.At.Format(time.RFC3339), r.From),

@@ -165,6 +165,28 @@ var truthTable = []truthRow{
 		show: 0 "device vnet0 is gone"
 	`},
 	{"source port deleted", func(s *truthScene) { s.vsctl("del-port", "br0", "vnet0") }, nil, sourceGone},
+	{"output port's device deleted", func(s *truthScene) {
+		s.ok("session", "remove", "web")
+		s.ok("session", "add", "web", "--type", "destination", "--bridge", "br0", "--output-port", "vnet1", "--from", "any", "--session-id", "7")
+		s.ip(s.host.Node, "link del vnet1")
+	}, nil, daemonKeeps + `
+		list, show: 0 OutputPortMissing Pending !Active
+		json: 0 reason:OutputPortMissing state:Pending !state:Active !NoTraffic
+		trace, verify: 3 OutputPortMissing !"would deliver"
+		doctor: 3 OutputPortMissing !"0 warnings"
+		plan: 0 "every row and flow of ours is as wished"
+		readyz: 200 ok
+		metrics: 200 "state=Active} 0" "state=Pending} 1"
+	`},
+	{"one source of two is not there", func(s *truthScene) {
+		s.oe("session", "set", "web", "--add-source", "sub9", "--allow-missing")
+	}, nil, daemonKeeps + `
+		list, show: 0 SourceMissing Degraded sub9 !Active
+		json: 0 reason:SourceMissing state:Degraded
+		verify: 3 SourceMissing
+		doctor: 3 SourceMissing !"0 warnings"
+		metrics: 200 "state=Active} 0" "state=Degraded} 1"
+	`},
 	{"tap bridge deleted", func(s *truthScene) { s.vsctl("del-br", tapBridge) }, nil, daemonKeeps + `
 		list, show, trace: 0 Active
 		plan: 0 "every row and flow of ours is as wished"

@@ -215,14 +215,20 @@ func (m *Metrics) states(gauge func(*prometheus.Desc, float64, ...string), r con
 			gauge(expires, unix(*s.ExpiresAt), s.Name, s.Bridge)
 		}
 	}
+	shown := map[string]bool{}
 	for name, st := range r.Status {
+		label := session.Safe(name) // a key of the store that somebody wrote by hand may have any
+		if shown[label] {
+			continue // two series of the same labels would be none at all
+		}
+		shown[label] = true
 		if !working && st.State != session.Disabled {
 			st.State, st.Reason = session.Pending, flows.ReasonUnreachable
 		}
 		for _, each := range []session.State{session.Active, session.Pending, session.Degraded, session.Failed, session.Disabled} {
-			gauge(state, truth(st.State == each), name, bridges[name], string(each))
+			gauge(state, truth(st.State == each), label, bridges[name], string(each))
 		}
-		gauge(since, unix(st.Since), name, bridges[name], st.Reason)
+		gauge(since, unix(st.Since), label, bridges[name], st.Reason)
 	}
 }
 

@@ -39,7 +39,8 @@ kernel dropped and which sequence numbers are missing; so it does while it runs 
 
 --answer-probes answers the probes of 'ovs-erspan session verify', which so learns that they arrived, with which header and
 after which time: a UDP packet of 58 bytes to the address that the ERSPAN came from, at a port of 49152 and above, at most
-100 a second, and for probes only. Without it nothing is ever sent.`,
+100 a second to one sender, and for probes only that were sent to an address of this host. At the end it says how many were
+not answered, and why. Without it nothing is ever sent.`,
 		Example: `  # what comes in on eth1
   ovs-erspan capture -i eth1
 
@@ -170,17 +171,9 @@ func runCapture(ctx context.Context, a *app, f *captureFlags) error {
 	err = finish(errors.Join(err, statsErr), output, kernel.Received, kernel.Dropped)
 	a.printReceived(live, decoder, inject, true)
 	if answerer != nil {
-		a.printAnswered(answerer)
+		fmt.Fprintln(a.err, answerer.Summary())
 	}
 	return err
-}
-
-func (a *app) printAnswered(answerer *capture.Answerer) {
-	fmt.Fprintf(a.err, "%d probes answered, %d not", answerer.Answered, answerer.Unanswered+answerer.Failed)
-	if answerer.Err != nil {
-		fmt.Fprintf(a.err, " (%v)", answerer.Err)
-	}
-	fmt.Fprintln(a.err)
 }
 
 // printReceived shows the counters on standard error, and at the end what they hint at.

@@ -138,7 +138,7 @@ func (h *host) store(ctx context.Context, e edit) (uint64, error) {
 			return err
 		}
 		if err := h.check(ctx, w, was, touched, e); err != nil {
-			return refuse(err)
+			return judged(err)
 		}
 		h.altered = named(w.Sessions, touched)
 		maps.DeleteFunc(broken, func(name string, _ bool) bool { _, still := w.Broken[name]; return still })

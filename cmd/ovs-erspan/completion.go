@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ovs-erspan/ovs-erspan/flows"
+	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
 // completionTimeout bounds how long a press of the tab key may take.
@@ -32,6 +33,8 @@ func (a *app) offer(cmd *cobra.Command, names func(h *host) ([]string, error)) (
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
+	// A shell that completes shows and types what it gets.
+	offered = slices.DeleteFunc(offered, func(name string) bool { return session.Safe(name) != name })
 	return offered, cobra.ShellCompDirectiveNoFileComp
 }
 

@@ -57,7 +57,7 @@ func (a *app) daemonLog() *slog.Logger {
 	if journaled, err := journal.StderrIsJournalStream(); err == nil && journaled && a.err == os.Stderr {
 		return slog.New(newJournalHandler(a.err, options))
 	}
-	return slog.New(slog.NewJSONHandler(a.err, options))
+	return slog.New(slog.NewJSONHandler(safeWriter{a.err}, options))
 }
 
 func (a *app) runDaemon(ctx context.Context, at listening) error {

@@ -334,9 +334,9 @@ func doctorText(results []doctor.Result, all bool) string {
 			}
 			what += " (" + few(sameOf(results, r)) + ")"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", marks[r.Level], what, r.Saw)
+		fmt.Fprintf(w, "%s\t%s\t%s\n", marks[r.Level], session.Safe(what), session.Safe(r.Saw))
 		if r.Do != "" {
-			fmt.Fprintf(w, "\t\t→ %s\n", r.Do)
+			fmt.Fprintf(w, "\t\t→ %s\n", session.Safe(r.Do))
 		}
 	}
 	w.Flush()

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/ovs-erspan/ovs-erspan/session"
@@ -30,6 +30,15 @@ func (e *codedError) Unwrap() error { return e.err }
 
 // refuse marks an error as a refusal: nothing was changed.
 func refuse(err error) error { return withCode(exitRefused, err) }
+
+// judged marks what a check of a change has found: a refusal, but not where it ran out of time and has found nothing. Nothing
+// was changed either way.
+func judged(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return withCode(exitFailed, fmt.Errorf("nothing was changed, as it could not be checked: %w", err))
+	}
+	return refuse(err)
+}
 
 func withCode(code int, err error) error {
 	if err == nil {
@@ -151,28 +160,9 @@ const longestLine = 4000
 
 // oneLine is what an error says, without what would break the line, disguise what stands on it or reach the terminal.
 func oneLine(err error) string {
-	text := printable(strings.Join(strings.Fields(err.Error()), " "))
+	text := session.Safe(strings.Join(strings.Fields(err.Error()), " "))
 	if len(text) > longestLine {
 		text = strings.ToValidUTF8(text[:longestLine], "") + "…"
 	}
 	return text
-}
-
-// printable escapes what a terminal would act on, as in Go's strings: a name that somebody wrote into the store by hand,
-// or an error that repeats it.
-func printable(text string) string {
-	text = strings.ToValidUTF8(text, "\ufffd")
-	if strings.IndexFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) < 0 {
-		return text
-	}
-	var b strings.Builder
-	for _, r := range text {
-		if strconv.IsPrint(r) {
-			b.WriteRune(r)
-			continue
-		}
-		quoted := strconv.QuoteRune(r)
-		b.WriteString(quoted[1 : len(quoted)-1])
-	}
-	return b.String()
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,6 +48,25 @@ func TestFaultsAreOnLinesOfTheirOwn(t *testing.T) {
 	around := fmt.Errorf("the store: %w", many[0])
 	if got := said(app{}, errors.Join(around, around)); len(got) != 2 || !strings.Contains(got[0], "the store: line") && !strings.Contains(got[0], "the store: session") {
 		t.Errorf("said %q", got)
+	}
+}
+
+// TestOutOfTimeIsNoRefusal: exit code 2 says that a change was judged, and refused.
+func TestOutOfTimeIsNoRefusal(t *testing.T) {
+	for name, tt := range map[string]struct {
+		err  error
+		code int
+	}{
+		"a fault":     {&session.FieldError{Field: "ttl"}, exitRefused},
+		"out of time": {fmt.Errorf("ask ovs-vswitchd: %w", context.DeadlineExceeded), exitFailed},
+		"interrupted": {errors.Join(errors.New("x"), context.Canceled), exitFailed},
+	} {
+		if err := judged(tt.err); exitCode(err) != tt.code || !errors.Is(err, tt.err) && !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: exit code %d, want %d: %v", name, exitCode(err), tt.code, err)
+		}
+	}
+	if judged(nil) != nil {
+		t.Error("no fault is no fault")
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 
 	"github.com/coreos/go-systemd/v22/journal"
+
+	"github.com/ovs-erspan/ovs-erspan/session"
 )
 
 // journalHandler writes JSON for systemd's journal: each line begins with its priority in angle brackets, which the journal
@@ -49,6 +51,16 @@ func (h journalHandler) WithGroup(name string) slog.Handler {
 	return journalHandler{h.debug.WithGroup(name), h.info.WithGroup(name), h.warning.WithGroup(name), h.err.WithGroup(name)}
 }
 
+// safeWriter writes lines of JSON as they may be shown on a terminal.
+type safeWriter struct{ w io.Writer }
+
+func (s safeWriter) Write(line []byte) (int, error) {
+	if _, err := s.w.Write(session.SafeJSON(line)); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}
+
 // prioritized puts a priority before each line. A handler writes a line at once, and so does this.
 type prioritized struct {
 	w        io.Writer
@@ -56,7 +68,7 @@ type prioritized struct {
 }
 
 func (p prioritized) Write(line []byte) (int, error) {
-	if _, err := fmt.Fprintf(p.w, "<%d>%s", p.priority, line); err != nil {
+	if _, err := fmt.Fprintf(p.w, "<%d>%s", p.priority, session.SafeJSON(line)); err != nil {
 		return 0, err
 	}
 	return len(line), nil

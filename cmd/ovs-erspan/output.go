@@ -20,17 +20,16 @@ import (
 func (a *app) print(object any, text string) error {
 	switch a.output {
 	case "json":
-		var b bytes.Buffer
-		encoder := json.NewEncoder(&b)
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "  ")
-		err := encoder.Encode(object)
+		data, err := asJSON(object)
 		if err == nil {
-			_, err = a.out.Write(session.SafeJSON(b.Bytes()))
+			_, err = a.out.Write(data)
 		}
 		return err
 	case "yaml":
 		data, err := yaml.Marshal(object)
+		if err != nil || !bytes.Equal(session.SafeJSON(data), data) {
+			data, err = asJSON(object) // which is YAML too, and can hold everything, escaped
+		}
 		if err == nil {
 			_, err = a.out.Write(data)
 		}
@@ -41,7 +40,7 @@ func (a *app) print(object any, text string) error {
 		rest, end := strings.CutSuffix(line, "\n")
 		columns := strings.Split(rest, "\t")
 		for i, c := range columns {
-			columns[i] = printable(c)
+			columns[i] = session.Safe(c)
 		}
 		line = strings.Join(columns, "\t")
 		if end {
@@ -52,6 +51,16 @@ func (a *app) print(object any, text string) error {
 		}
 	}
 	return nil
+}
+
+// asJSON is an object as it may be shown on a terminal.
+func asJSON(object any) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	err := encoder.Encode(object)
+	return session.SafeJSON(b.Bytes()), err
 }
 
 // changedSession is what a command says of a session that it was asked to change.

@@ -53,7 +53,7 @@ func (h *host) dryRun(ctx context.Context, e edit) error {
 			return err
 		}
 		if err := h.check(ctx, w, was, touched, e); err != nil {
-			return refuse(err)
+			return judged(err)
 		}
 		sessions = withSlots(w.Sessions)
 		return stop // Update writes nothing then
@@ -104,7 +104,7 @@ func describePlan(plan controller.Plan, changes map[string]flows.FlowChanges, ch
 	for _, ops := range [][]flows.RowOp{plan.Rows.Before, plan.Rows.After, plan.Rows.Last} {
 		for _, op := range ops {
 			v.Rows = append(v.Rows, op.String())
-			fmt.Fprintln(&text, op)
+			fmt.Fprintln(&text, session.Safe(op.String()))
 		}
 	}
 	for sign, veths := range map[string][]flows.Veth{"+": plan.Veths.Add, "-": plan.Veths.Delete} {
@@ -115,7 +115,7 @@ func describePlan(plan controller.Plan, changes map[string]flows.FlowChanges, ch
 	slices.Sort(v.Devices)
 	v.Devices = append(v.Devices, plan.Isolation.Changes...)
 	for _, d := range v.Devices {
-		fmt.Fprintln(&text, d)
+		fmt.Fprintln(&text, session.Safe(d))
 	}
 	for _, bridge := range slices.Sorted(maps.Keys(changes)) {
 		fmt.Fprintf(&text, "flows of %s:\n", bridge)
@@ -138,7 +138,7 @@ func describePlan(plan controller.Plan, changes map[string]flows.FlowChanges, ch
 			v.Flows[bridge] = append(v.Flows[bridge], "- "+m.String())
 		}
 		for _, l := range v.Flows[bridge] {
-			fmt.Fprintln(&text, "  "+l)
+			fmt.Fprintln(&text, "  "+session.Safe(l))
 		}
 	}
 	if text.Len() == 0 {
@@ -151,7 +151,7 @@ func describePlan(plan controller.Plan, changes map[string]flows.FlowChanges, ch
 			if r.Session != "" {
 				about += " (" + r.Session + ")"
 			}
-			fmt.Fprintf(&text, "  %s %s: %s\n    → %s\n", strings.ToUpper(string(r.Level)), about, r.Saw, r.Do)
+			fmt.Fprintf(&text, "  %s %s: %s\n    → %s\n", strings.ToUpper(string(r.Level)), session.Safe(about), session.Safe(r.Saw), session.Safe(r.Do))
 		}
 	}
 	return v, text.String()

@@ -61,7 +61,7 @@ func showText(v sessionView, last []sessionView) string {
 	var buf bytes.Buffer
 	w := tabwriter.NewWriter(&buf, 0, 0, 2, ' ', 0)
 	line := func(name, format string, args ...any) {
-		if value := fmt.Sprintf(format, args...); value != "" && value != "-" {
+		if value := session.Safe(fmt.Sprintf(format, args...)); value != "" && value != "-" {
 			fmt.Fprintf(w, "%s:\t%s\n", name, value)
 		}
 	}

@@ -71,7 +71,7 @@ func (a *app) confirmUninstall(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.err, "This removes %s. 'ovs-erspan export' keeps the sessions. Go on? [y/N] ", printable(what))
+	fmt.Fprintf(a.err, "This removes %s. 'ovs-erspan export' keeps the sessions. Go on? [y/N] ", session.Safe(what))
 	answers := make(chan string, 1)
 	go func() { // Ctrl-C ends the asking too
 		line, _ := bufio.NewReader(a.in).ReadString('\n')
