@@ -36,9 +36,10 @@ setup-roots: setup setup-containers
 	-@scripts/ovs-root.sh $(OVN_SUITE) ovn >/dev/null
 
 # The parts of `make test`: a part NAME is the target test-NAME (but lint). Those of PARTS run one after another, since each
-# takes all processors; those of PARTS_BESIDE then run side by side. A new tier is added to one of the two lists.
-PARTS := lint unit e2e other-ovs ovn alerts
-PARTS_BESIDE := kernel containers systemd
+# takes all processors, or measures rates on an emulated one (kernel); those of PARTS_BESIDE then run side by side. A new tier is
+# added to one of the two lists.
+PARTS := lint unit e2e other-ovs ovn kernel
+PARTS_BESIDE := alerts containers systemd
 
 check: setup
 	@MAKE="$(MAKE)" scripts/test.sh lint unit
