@@ -131,7 +131,7 @@ func joined(failed map[string]string, with func(bridge string) bool) error {
 
 // store checks the edit against everything that can be known beforehand, and writes it.
 func (h *host) store(ctx context.Context, e edit) (uint64, error) {
-	return h.db.Update(ctx, func(w *session.Wish) error {
+	generation, err := h.db.Update(ctx, func(w *session.Wish) error {
 		was, broken := slices.Clone(w.Sessions), setOf(slices.Collect(maps.Keys(w.Broken)))
 		touched, err := e.change(w)
 		if err != nil {
@@ -145,6 +145,10 @@ func (h *host) store(ctx context.Context, e edit) (uint64, error) {
 		h.changes = func(names []string) []session.Change { return session.Changes(was, w.Sessions, broken, names) }
 		return nil
 	})
+	if err != nil {
+		h.changes = nil // nothing was changed
+	}
+	return generation, err
 }
 
 // check judges the wish as it would be: each touched session by itself and against the host, all sessions together, and

@@ -88,3 +88,14 @@ func TestDoctorSaysTheSameOnce(t *testing.T) {
 		t.Errorf("said %d times:\n%s", n, text)
 	}
 }
+
+// TestRefusedIsNotTold: of a change that was refused nothing is said but why, with --no-wait too.
+func TestRefusedIsNotTold(t *testing.T) {
+	var out bytes.Buffer
+	h := &host{app: &app{out: &out}}
+	for _, noWait := range []bool{true, false} {
+		if err := h.report(nil, "", noWait, "web"); err != nil || out.Len() > 0 {
+			t.Errorf("no-wait %v: %v, %s", noWait, err, &out)
+		}
+	}
+}

@@ -73,7 +73,7 @@ type changedSession struct {
 // report says what became of the sessions that a command changed; its error carries the exit code of what is not in
 // force. It is said with the word done where there is one, else as what was changed.
 func (h *host) report(status map[string]session.Status, done string, noWait bool, names ...string) error {
-	if status == nil && !noWait {
+	if h.changes == nil || status == nil && !noWait {
 		return nil // the change failed: its error says so
 	}
 	text := ""
