@@ -48,10 +48,13 @@ func (c *Controller) keepCounts(ctx context.Context, wish session.Wish, plan Pla
 			slots[e.Cookie.Slot()] = slots[e.Cookie.Slot()] || e.Cookie.Ours()
 		}
 	}
-	// What their flows are called is planned as if they ran.
-	in := plan.Input
-	in.Sessions = running
-	program := flows.Build(in)
+	// What their flows are called is planned as if they ran, with the ways that they took.
+	ran, err := c.Plan(ctx, running)
+	if err != nil {
+		c.Log.Debug("what is to stop cannot be counted any more", "error", err)
+		return
+	}
+	program := ran.Program
 	counted := flows.CountAll(program, there)
 	for _, s := range wish.Sessions {
 		out := program.Outcomes[s.Name]

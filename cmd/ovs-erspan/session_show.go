@@ -128,7 +128,7 @@ func showText(v sessionView, last []sessionView) string {
 	w.Flush()
 	buf.WriteString("\n")
 	if v.Status.CountersUntil != nil {
-		fmt.Fprintf(&buf, "counted until %s, when it was stopped\n", v.Status.CountersUntil.Format(time.RFC3339))
+		fmt.Fprintf(&buf, "counted until %s, when it was stopped (of its last second some may be missing)\n", v.Status.CountersUntil.Format(time.RFC3339))
 	}
 	writeStages(&buf, v, last)
 	return buf.String()
