@@ -63,9 +63,6 @@ func (m *Metrics) NotReady() string {
 	if m.err != nil {
 		why = append(why, m.err.Error())
 	}
-	if m.connected && m.database != "" {
-		why = append(why, m.database)
-	}
 	if took := m.now().Sub(m.begun); !m.begun.IsZero() && took > slowLimit {
 		why = append(why, fmt.Sprintf("a reconcile has been under way for %s", took.Round(time.Second)))
 	}

@@ -59,7 +59,6 @@ type Metrics struct {
 	connected bool
 	serving   bool
 	begun     time.Time // of the reconcile under way; zero: none is
-	database  string    // why ovsdb-server does not answer, "" where it does
 	last      time.Time // when the last successful reconcile ended
 	err       error     // of the last reconcile or connection
 	result    controller.Result
@@ -127,16 +126,6 @@ func (m *Metrics) Observe(e controller.Event) {
 	}
 }
 
-// Database is told whether ovsdb-server answers: nil where it does.
-func (m *Metrics) Database(err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.database = ""
-	if err != nil {
-		m.database = err.Error()
-	}
-}
-
 // What is known of sessions and bridges is put together when it is asked for: so what is removed disappears.
 var (
 	packets   = desc("session_packets_total", "Packets of a session at a stage: tapped (shared by sessions on one tap), guarded, matched, filtered, limited, sent, lost; of destination sessions terminated, delivered, oversize.", "session", "bridge", "stage")
@@ -172,7 +161,7 @@ func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	m.mu.Lock()
-	connected, serving, last, err, r := m.connected && m.database == "", m.serving, m.last, m.err, m.result
+	connected, serving, last, err, r := m.connected, m.serving, m.last, m.err, m.result
 	m.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()

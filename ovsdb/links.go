@@ -36,15 +36,6 @@ func (d *DB) Links(ctx context.Context, interfaces []string) (map[string]flows.L
 	return links, nil
 }
 
-// Alive fails where ovsdb-server does not answer in time.
-func (d *DB) Alive(ctx context.Context) error {
-	t := &transaction{about: []string{"ask"}, operations: []lib.Operation{{
-		Op: lib.OperationSelect, Table: tableOpenVSwitch, Columns: []string{"cur_cfg"}, Where: []lib.Condition{},
-	}}}
-	_, err := d.commit(ctx, t)
-	return err
-}
-
 // word is the value of an optional column of text: a string, or an empty set.
 func word(value any) string {
 	switch v := value.(type) {

@@ -88,7 +88,6 @@ func (a *app) runDaemon(ctx context.Context, at listening) error {
 	d.log.Info("ovs-erspan keeps this Open vSwitch as its sessions wish", "ovs-rundir", a.rundir, "version", programVersion())
 	var life sync.WaitGroup
 	life.Go(func() { d.live(ctx, cancel) })
-	life.Go(func() { d.askDatabase(ctx) })
 	if at.address != "" {
 		tried, done := context.WithTimeout(ctx, time.Second) // a name may take long to look up
 		life.Go(func() { d.serve(ctx, at, done) })
@@ -204,34 +203,6 @@ func (d *daemon) live(ctx context.Context, end context.CancelCauseFunc) {
 			return
 		case <-tick.C:
 		}
-	}
-}
-
-// databaseInterval is how often ovsdb-server is asked whether it answers: a loop that finds nothing to do does not ask it.
-const databaseInterval = 5 * time.Second
-
-// askDatabase has health and metrics tell of an ovsdb-server that hangs. The connection stays: one that is only busy would be
-// asked for everything again.
-func (d *daemon) askDatabase(ctx context.Context) {
-	tick := time.NewTicker(databaseInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		db := d.db.Load()
-		if db == nil {
-			continue
-		}
-		ask, cancel := context.WithTimeout(ctx, controller.AliveTime)
-		err := db.Alive(ask)
-		cancel()
-		if errors.Is(err, ovsdb.ErrDisconnected) {
-			err = nil // which the loop tells
-		}
-		d.met.Database(err)
 	}
 }
 
